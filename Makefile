@@ -1,0 +1,60 @@
+# Each command does its own set-up: python3.11, make and git are all a machine needs.
+#
+#   make install [TORCH=cpu|cuda]   build .venv
+#   make demo                       hear a mono video become binaural: data/runs/demo/report.html
+#   make lab                        open the book in JupyterLab
+#   make test                       everything that CI runs
+#   make bench                      run the benchmark cells: data/runs/bench.json
+#   make browser                    what the JupyterLab test in a real browser needs (Debian, root)
+
+PYTHON ?= python3.11
+TORCH  ?= cpu
+BIN    := .venv/bin
+export OMP_NUM_THREADS ?= 2
+QUIET  := IN_TEST=1 MPLBACKEND=agg PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: install demo lab test bench browser prepare clean
+.DELETE_ON_ERROR:
+
+install: .venv/installed
+
+# torch first and alone: a later resolver could otherwise replace the CPU build by one with 3 GB of CUDA.
+.venv/installed: lock.txt settings.ini setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel
+ifeq ($(TORCH),cpu)
+	$(BIN)/python -m pip install -q "torch==2.13.0+cpu" 2>/dev/null || $(BIN)/python -m pip install -q "torch==2.13.0"
+else
+	$(BIN)/python -m pip install -q "torch==2.13.0"
+endif
+	$(BIN)/python -m pip install -q -r lock.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install
+	$(BIN)/spatialbook demo
+
+lab: install
+	cd nbs && ../$(BIN)/jupyter lab index.ipynb
+
+test: install
+	$(BIN)/spatialbook assets
+	$(BIN)/python tools/nb.py check
+	find nbs -name '[0-9i]*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort | \
+		$(QUIET) OMP_NUM_THREADS=1 xargs -P2 -I{} sh -c '$(BIN)/nbdev_test --n_workers 0 --path {} >{}.log 2>&1 || { cat {}.log; rm -f {}.log; echo "failed: {}"; exit 255; }; rm -f {}.log'
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+
+bench: install
+	$(BIN)/python tools/bench.py
+
+browser:
+	apt-get update && apt-get install -y --no-install-recommends chromium
+	$(BIN)/python -m pip install -q playwright==1.65.2
+
+prepare: install
+	$(BIN)/python tools/nb.py push
+	$(BIN)/python tools/nb.py readme
+	$(BIN)/python tools/nb.py check
+
+clean:
+	rm -rf .venv build dist *.egg-info
