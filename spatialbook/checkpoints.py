@@ -230,9 +230,10 @@ def load_run(
     folder = Path(path) / which
     if which not in ("best", "last"): raise SpatialbookError(f"'{which}' is not a checkpoint", path, "Choose 'best' or 'last'")
     other = "last" if which == "best" else "best"
-    if not folder.exists() and not _siblings(folder)[1].exists():
+    if not folder.exists() and _siblings(folder)[1].exists(): folder = _siblings(folder)[1]  # only a writer tidies up: it may be at work now
+    if not folder.exists():
         raise SpatialbookError(f"holds no {which}/", path, f"Train first, or read the other checkpoint with '{other}'")
-    weights, state = read_folder(settle(folder), remedy=f"Read the other checkpoint with '{other}', or train again")
+    weights, state = read_folder(folder, remedy=f"Read the other checkpoint with '{other}', or train again")
     averaged = {k.removesuffix(".ema"): v for k, v in weights.items() if k.endswith(".ema")}
     raw = {k: v for k, v in weights.items() if not k.endswith(".ema")}
     return Run(Path(path), state["config"], {**raw, **averaged}, {k: v for k, v in state.items() if k not in ("optimizers", "extra")})

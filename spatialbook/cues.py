@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['JND_ITD', 'JND_ILD', 'JND_IPD', 'JND_IC', 'JND_DOA', 'MAX_ITD', 'ITD_BAND', 'WINDOW', 'HOP', 'SILENCE', 'BAND_FLOOR',
-           'GATE', 'MAX_ILD', 'Spectra', 'check_ears', 'binaural_spectra', 'cross_correlation', 'bins', 'read_peak',
-           'gate', 'pooled', 'window_correlation', 'itd']
+           'FADE', 'GATE', 'MAX_ILD', 'Spectra', 'check', 'binaural_spectra', 'cross_correlation', 'bins', 'read_peak',
+           'gate', 'pooled', 'itd', 'itd_track', 'ild_track', 'ild', 'erb_edges', 'band_sums', 'ild_bands', 'ipd_bands',
+           'ipd', 'coherence_bands', 'coherence', 'is_mono', 'foa_direction', 'foa_direction_track', 'why_nan']
 
 # %% ../nbs/05_cues.ipynb #f47e8f1f
 import math
@@ -28,7 +29,8 @@ MAX_ITD = 1e-3  # s; no human head reaches 0.8 ms
 ITD_BAND = (50.0, 1500.0)  # Hz; above, ears do not follow the fine structure (Brughera et al. 2013)
 WINDOW, HOP = 0.08, 0.04  # s; the binaural window of hearing is about 86 ms (Boehnke et al. 2002)
 SILENCE = 1e-7  # root mean square, -140 dBFS: below there is no sound
-BAND_FLOOR = 1e-7  # part of the clip's energy (-70 dB) under which a band is empty
+BAND_FLOOR = 1e-6  # part of the clip's energy (-60 dB) under which a band is empty
+FADE = 2e-3  # s; fade at the ends of a clip
 GATE = 1e-4  # part of the loudest frame's energy (-40 dB) under which a frame has no say
 MAX_ILD = 60.0  # dB; what one silent ear is worth, since JSON knows no infinity
 
@@ -42,15 +44,17 @@ class Spectra(NamedTuple):
     freqs: Tensor  # `(bins,)`, Hz
 
 
-def check_ears(
-    ears: Tensor,  # `(..., 2, samples)`
-    rate: int,  # Hz
+def check(
+    audio: Tensor,  # `(..., channels, samples)`
+    channels: int = 2,  # 2 ears, or 4 of AmbiX
+    rate: int = 1,  # Hz
 ):
-    "Raise `SpatialbookError` unless this is a binaural signal."
-    if not isinstance(ears, Tensor) or not ears.is_floating_point():
-        raise SpatialbookError("the ears are not a float tensor", remedy="Use audio.read_audio, or torch.as_tensor(x).float()")
-    if ears.ndim < 2 or ears.shape[-2] != 2 or ears.shape[-1] < 2:
-        raise SpatialbookError(f"shape {tuple(ears.shape)} is not (..., 2, samples)", remedy="One ear has no difference; give both")
+    "Raise `SpatialbookError` unless this is a signal of so many channels."
+    if not isinstance(audio, Tensor) or not audio.is_floating_point():
+        raise SpatialbookError("the audio is not a float tensor", remedy="Use audio.read_audio, or torch.as_tensor(x).float()")
+    if audio.ndim < 2 or audio.shape[-2] != channels or audio.shape[-1] < 2:
+        raise SpatialbookError(f"shape {tuple(audio.shape)} is not (..., {channels}, samples)",
+                               remedy="One ear has no difference; give both" if channels == 2 else "Give AmbiX: W, Y, Z, X in SN3D")
     if not rate > 0: raise SpatialbookError(f"a sampling rate of {rate} Hz")
 
 
@@ -61,10 +65,13 @@ def binaural_spectra(
     window: float = WINDOW,  # s, periodic Hann; frame `t` is centred on `t * hop`
 ) -> Spectra:
     "Powers and cross-spectrum, zero-padded so that a delay of 1 ms does not wrap around."
-    check_ears(ears, rate)
+    check(ears, 2, rate)
     size, step = round(window * rate), max(1, round(hop * rate))
     n_fft = 2 ** math.ceil(math.log2(size + MAX_ITD * rate))
     flat = ears.double().reshape(-1, ears.shape[-1])
+    if flat.shape[-1] > size:  # a clip cut out of a sound clicks at its ends; an impulse response does not
+        fade = torch.linspace(0, 1, round(FADE * rate) + 2, dtype=flat.dtype, device=flat.device)[1:-1]
+        flat = torch.cat([flat[:, :len(fade)] * fade, flat[:, len(fade):-len(fade)], flat[:, -len(fade):] * fade.flip(0)], -1)
     s = torch.stft(flat, n_fft, step, size, torch.hann_window(size, dtype=flat.dtype, device=flat.device), pad_mode="constant", return_complex=True)
     s = s.transpose(-1, -2).reshape(*ears.shape[:-1], s.shape[-1], s.shape[-2])
     (a, c), (b, d) = s.real.unbind(-3), s.imag.unbind(-3)
@@ -92,14 +99,9 @@ def cross_correlation(
     return torch.cat([(even - odd)[..., 1:].flip(-1), even + odd], -1)
 
 
-def bins(
-    s: Spectra,
-    low: float,  # Hz, included
-    high: float,  # Hz, excluded
-) -> tuple:  # first bin, and the one behind the last
-    "Which bins belong to a band."
-    lo, hi = torch.searchsorted(s.freqs, s.freqs.new_tensor([low, high])).tolist()
-    return lo, hi
+def bins(s: Spectra, edges) -> list:
+    "The first bin at or above every edge, in Hz."
+    return torch.searchsorted(s.freqs, torch.as_tensor(edges).to(s.freqs)).tolist()
 
 # %% ../nbs/05_cues.ipynb #8376a894
 def read_peak(
@@ -119,48 +121,47 @@ def read_peak(
     return torch.where(b > 0, lag * step, torch.nan)[..., 0]
 
 # %% ../nbs/05_cues.ipynb #213fadc6
-def gate(
-    power: Tensor,  # energy of frames, `(..., frames)`
-) -> Tensor:  # bool, same shape
-    "Frames within 40 dB of the loudest."
+def gate(power: Tensor) -> Tensor:
+    "Which frames are within 40 dB of the loudest: energies `(..., frames)` -> bool."
     return (power > GATE * power.amax(-1, keepdim=True)) & (power > 0)
 
 
 def pooled(
-    s: Spectra,  # tensors `(..., frames, bins)`
-    keep: Tensor,  # bool `(..., frames)`
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    band: tuple = (0.0, math.inf),  # Hz; where a frame must be loud to have a vote
 ) -> Spectra:  # tensors `(..., bins)`
-    "The sum over the frames kept: an energy-weighted mean, but for a factor."
-    return Spectra(*[torch.where(keep[..., None], x, 0.0).sum(-2) for x in s[:4]], s.freqs)
+    "The clip's spectra: the sum over the loud frames, which but for a factor is an energy-weighted mean."
+    s = binaural_spectra(ears, rate)
+    lo, hi = bins(s, band)
+    keep = gate((s.left + s.right)[..., lo:hi].sum(-1))[..., None]
+    return Spectra(*[torch.where(keep, x, 0.0).sum(-2) for x in s[:4]], s.freqs)
 
 
-def window_correlation(
-    lag: Tensor,  # s
-    window: float = WINDOW,  # s
-) -> Tensor:
-    "Autocorrelation of the Hann window, 1 at lag 0 (Boersma 1993, eq. 8)."
-    u = lag.abs() / window
+def _window_correlation(lag: Tensor) -> Tensor:
+    "Autocorrelation of the Hann window at `lag` seconds, 1 at 0 (Boersma 1993, eq. 8)."
+    u = lag.abs() / WINDOW
     return (1 - u) * (2 / 3 + torch.cos(2 * math.pi * u) / 3) + torch.sin(2 * math.pi * u) / (2 * math.pi)
 
 
-def _energies(s: Spectra, lo: int, hi: int) -> tuple:
-    "Energy of each ear in a band, and of both ears in all bands, `(...)`."
-    return s.left[..., lo:hi].sum(-1), s.right[..., lo:hi].sum(-1), (s.left + s.right).sum(-1)
-
-
-def _unlike_silence(ears: Tensor) -> Tensor:
+def _sounding(ears: Tensor) -> Tensor:
     "Whether each ear sounds at all, bool `(..., 2)`; NaN counts as no."
     return ears.double().square().mean(-1).sqrt() > SILENCE
+
+
+def _filled(s: Spectra, left: Tensor, right: Tensor) -> Tensor:
+    "Whether a band with energies `left` and `right` holds more than -60 dB of the clip in each ear."
+    whole = (s.left + s.right).sum(-1)
+    return torch.minimum(left, right) > BAND_FLOOR * whole.reshape(whole.shape + (1,) * (left.ndim - whole.ndim))
 
 # %% ../nbs/05_cues.ipynb #7c2f9f9a
 def _itd(s: Spectra, sounding: Tensor, max_itd: float) -> Tensor:
     "ITD of spectra `(..., bins)`; `sounding` `(...)` says where both ears have sound."
-    lo, hi = bins(s, *ITD_BAND)
-    step = max_itd / 100
+    (lo, hi), step = bins(s, ITD_BAND), max_itd / 100
     r = cross_correlation(s, lo, hi, max_itd, step)
-    r = r / window_correlation(torch.arange(-100, 101, dtype=r.dtype, device=r.device) * step)
-    left, right, whole = _energies(s, lo, hi)
-    return torch.where(sounding & (torch.minimum(left, right) > BAND_FLOOR * whole), read_peak(r, step), torch.nan)
+    r = r / _window_correlation(torch.arange(-100, 101, dtype=r.dtype, device=r.device) * step)
+    valid = sounding & _filled(s, s.left[..., lo:hi].sum(-1), s.right[..., lo:hi].sum(-1))
+    return torch.where(valid, read_peak(r, step), torch.nan).float()
 
 
 def itd(
@@ -169,7 +170,167 @@ def itd(
     max_itd: float = MAX_ITD,  # s
 ) -> Tensor:  # s, `(...)`; positive = left leads; NaN if an ear is silent or has nothing below 1.5 kHz
     "Interaural time difference of a clip: the energy-weighted correlation of its frames below 1.5 kHz, read between samples."
-    s = binaural_spectra(ears, rate)
-    lo, hi = bins(s, *ITD_BAND)
-    s = pooled(s, gate((s.left + s.right)[..., lo:hi].sum(-1)))
-    return _itd(s, _unlike_silence(ears).all(-1), max_itd)
+    return _itd(pooled(ears, rate, ITD_BAND), _sounding(ears).all(-1), max_itd)
+
+# %% ../nbs/05_cues.ipynb #bde12bcc
+def itd_track(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    hop: float = HOP,  # s; frame `t` is centred on `t * hop`
+    max_itd: float = MAX_ITD,  # s
+) -> Tensor:  # s, `(..., frames)`; NaN in quiet frames
+    "ITD of every frame of 80 ms."
+    s = binaural_spectra(ears, rate, hop)
+    lo, hi = bins(s, ITD_BAND)
+    keep = gate((s.left + s.right)[..., lo:hi].sum(-1))
+    return _itd(s, keep & _sounding(ears).all(-1, keepdim=True), max_itd)
+
+
+def ild_track(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    hop: float = HOP,  # s
+) -> Tensor:  # dB, `(..., frames)`; NaN in quiet frames
+    "Broadband ILD of every frame of 80 ms."
+    s = binaural_spectra(ears, rate, hop)
+    left, right = s.left.sum(-1), s.right.sum(-1)
+    return _level_difference(left, right, gate(left + right) & _sounding(ears).any(-1, keepdim=True))
+
+
+def _level_difference(left: Tensor, right: Tensor, valid: Tensor) -> Tensor:
+    "10 log10 of a ratio of energies, within +-60 dB, NaN where not `valid`."
+    tiny = torch.finfo(left.dtype).tiny
+    level = 10 * (torch.log10(left.clamp(min=tiny)) - torch.log10(right.clamp(min=tiny)))
+    return torch.where(valid, level.clamp(-MAX_ILD, MAX_ILD), torch.nan).float()
+
+# %% ../nbs/05_cues.ipynb #6e57c393
+def ild(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int = None,  # Hz; not needed, here so that all cues are called alike
+) -> Tensor:  # dB, `(...)`; positive = left louder; NaN in silence, +-60 with one silent ear
+    "Broadband interaural level difference, 20 log10 of the ratio of root mean squares."
+    check(ears)
+    left, right = ears.double().square().mean(-1).unbind(-1)
+    return _level_difference(left, right, _sounding(ears).any(-1))
+
+
+def erb_edges(
+    rate: int,  # Hz
+    low: float = 50.0,  # Hz
+    high: float = None,  # Hz; half the rate when None
+) -> Tensor:  # Hz, `(bands + 1,)`
+    "Edges of bands 1 ERB wide (Glasberg and Moore 1990: number = 21.4 log10(1 + 0.00437 f))."
+    number = lambda f: 21.4 * math.log10(1 + 0.00437 * f)
+    bands = math.floor(number(min(high or rate / 2, rate / 2)) - number(low))
+    return (10 ** ((number(low) + torch.arange(bands + 1, dtype=torch.float64)) / 21.4) - 1) / 0.00437
+
+
+def band_sums(s: Spectra, edges) -> Tensor:
+    "left, right, real and imag summed between edges in Hz, `(4, ..., bands)`."
+    cuts = bins(s, edges)
+    return torch.stack([torch.stack(s[:4])[..., a:b].sum(-1) for a, b in zip(cuts, cuts[1:])], -1)
+
+
+def ild_bands(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+) -> Tensor:  # dB, `(..., bands)`, bands of `erb_edges(rate)`; NaN in an empty band
+    "Interaural level difference in bands of 1 ERB."
+    s = pooled(ears, rate)
+    left, right, _, _ = band_sums(s, erb_edges(rate))
+    return _level_difference(left, right, _filled(s, left + right, left + right) & _sounding(ears).any(-1, keepdim=True))
+
+# %% ../nbs/05_cues.ipynb #bcf296f1
+def ipd_bands(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    edges: Tensor = None,  # Hz, `(bands + 1,)`; `erb_edges(rate, high=1500)` when None
+) -> Tensor:  # rad in -pi..pi, `(..., bands)`; NaN in an empty band
+    "Interaural phase difference arg(L conj R), energy-weighted in bands of 1 ERB below 1.5 kHz."
+    s = pooled(ears, rate, ITD_BAND)
+    left, right, real, imag = band_sums(s, erb_edges(rate, high=ITD_BAND[1]) if edges is None else edges)
+    return torch.where(_filled(s, left, right) & _sounding(ears).all(-1, keepdim=True), torch.atan2(imag, real), torch.nan).float()
+
+
+def ipd(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+) -> Tensor:  # rad, `(...)`
+    "One interaural phase difference for everything below 1.5 kHz: right for a tone or a narrow band, a mere summary otherwise."
+    return ipd_bands(ears, rate, ITD_BAND)[..., 0]
+
+
+def coherence_bands(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    max_itd: float = MAX_ITD,  # s; 0 = correlation at lag zero
+) -> tuple:  # coherence and energy, each `(..., bands)`, bands of `erb_edges(rate)`; NaN in an empty band
+    "Highest normalised interaural correlation within `max_itd`, in bands of 1 ERB, over the whole clip."
+    s, edges = pooled(ears, rate), erb_edges(rate)
+    left, right, _, _ = band_sums(s, edges)
+    cuts = bins(s, edges)
+    top = torch.stack([cross_correlation(s, a, b, max_itd, 5e-6).amax(-1) for a, b in zip(cuts, cuts[1:])], -1)
+    valid = _filled(s, left, right) & _sounding(ears).all(-1, keepdim=True)
+    return torch.where(valid, (top / (left * right).sqrt()).clamp(-1, 1), torch.nan).float(), (left + right).float()
+
+
+def coherence(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int,  # Hz
+    max_itd: float = MAX_ITD,  # s; 0 = correlation at lag zero
+) -> Tensor:  # `(...)`, at most 1
+    "Interaural coherence of a clip: the energy-weighted mean over its ERB bands."
+    value, energy = coherence_bands(ears, rate, max_itd)
+    energy = torch.where(value.isnan(), 0.0, energy)
+    return (value.nan_to_num() * energy).sum(-1) / energy.sum(-1)                 # 0 / 0 = NaN: no band, no coherence
+
+
+def is_mono(
+    ears: Tensor,  # `(..., 2, samples)`
+    floor: float = 1e-6,  # energy of L - R against L + R (-60 dB) that a lossy codec may add
+) -> Tensor:  # bool, `(...)`
+    "Whether both ears hear the same; silence does."
+    left, right = ears.double().unbind(-2)
+    return (left - right).square().sum(-1) <= floor * (left.square() + right.square()).sum(-1)
+
+# %% ../nbs/05_cues.ipynb #990c9646
+def foa_direction(
+    foa: Tensor,  # AmbiX, `(..., 4, samples)`
+) -> tuple:  # azimuth and elevation in degrees, diffuseness 0..1, each `(...)`; no direction (NaN) in a purely omni field
+    "Direction and diffuseness of the energy-weighted mean intensity (Pulkki 2007)."
+    check(foa, 4)
+    w, v = foa[..., :1, :].double(), foa[..., 1:, :].double()
+    energy = 0.5 * (w.square().sum(-2) + v.square().sum(-2)).mean(-1)
+    energy = torch.where(energy > SILENCE ** 2, energy, torch.nan)
+    y, z, x = (w * v).mean(-1).unbind(-1)
+    flow = torch.stack([x, y, z]).norm(dim=0) / energy
+    angle = lambda a, b: torch.where(flow > 1e-4, torch.rad2deg(torch.atan2(a, b)), torch.nan).float()
+    return angle(y, x), angle(z, torch.hypot(x, y)), (1 - flow).clamp(0, 1).float()
+
+
+def foa_direction_track(
+    foa: Tensor,  # AmbiX, `(..., 4, samples)`
+    rate: int,  # Hz
+    hop: float = HOP,  # s; frame `t` is centred on `t * hop`
+) -> tuple:  # azimuth, elevation, diffuseness, each `(..., frames)`; NaN in quiet frames
+    "`foa_direction` in frames of 80 ms."
+    check(foa, 4, rate)
+    half = round(WINDOW * rate / 2)
+    frames = torch.nn.functional.pad(foa.double(), (half, half)).unfold(-1, 2 * half, max(1, round(hop * rate)))
+    frames = (frames * torch.hann_window(2 * half, dtype=torch.float64, device=foa.device).sqrt()).movedim(-2, -3)  # (..., frames, 4, size)
+    keep = gate(frames.square().sum((-1, -2)))
+    return tuple(torch.where(keep, x, torch.nan) for x in foa_direction(frames))
+
+# %% ../nbs/05_cues.ipynb #0b037768
+def why_nan(
+    audio: Tensor,  # one clip: ears `(2, samples)` or AmbiX `(4, samples)`
+    rate: int = None,  # Hz; given, the bands are looked at too
+) -> str:  # None if every cue has a value
+    "The reason why a cue of this clip is NaN, in words."
+    if not audio.isfinite().all(): return "the signal holds NaN or infinity"
+    silent = audio.double().square().mean(-1).sqrt() <= SILENCE
+    if silent.all(): return "silence"
+    if len(audio) == 4: return "no direction: the field is purely omnidirectional or its intensity cancels" if foa_direction(audio)[0].isnan() else None
+    if silent.any(): return f"the {'left' if silent[0] else 'right'} ear is silent: only the level difference has a value"
+    if rate and itd(audio, rate).isnan(): return "nothing sounds below 1.5 kHz in both ears, or nothing correlates: no time or phase difference"
+    if rate and ild_bands(audio, rate).isnan().any(): return "some bands are empty"
