@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pack', 'unpack', 'settle', 'save_folder', 'read_folder', 'fill', 'export_weights', 'load_weights', 'read_rows',
-           'append_row', 'cut_rows', 'Run', 'load_run']
+           'append_row', 'cut_rows', 'config_from', 'Run', 'load_run']
 
 # %% ../nbs/08b_checkpoints.ipynb #1519a89a
 import hashlib
@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -204,6 +204,15 @@ def cut_rows(
     "Take back the rows after `step`."
     kept = [row for row in read_rows(path) if row["step"] <= step]
     with atomic_path(path) as temporary: temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+# %% ../nbs/08b_checkpoints.ipynb #b59c340b
+def config_from(
+    cls,  # a dataclass
+    values: dict,  # its fields as JSON kept them
+):
+    "The configuration a run was trained with."
+    known = {f.name: f for f in fields(cls)}
+    return cls(**{k: tuple(v) if isinstance(v, list) and known[k].type in (tuple, "tuple") else v for k, v in values.items() if k in known})
 
 # %% ../nbs/08b_checkpoints.ipynb #3d66e95a
 @dataclass

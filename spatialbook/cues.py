@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['JND_ITD', 'JND_ILD', 'JND_IPD', 'JND_IC', 'JND_DOA', 'MAX_ITD', 'ITD_BAND', 'WINDOW', 'HOP', 'SILENCE', 'BAND_FLOOR',
            'FADE', 'GATE', 'MAX_ILD', 'Spectra', 'check', 'binaural_spectra', 'cross_correlation', 'bins', 'read_peak',
-           'gate', 'pooled', 'itd', 'itd_track', 'ild_track', 'ild', 'erb_edges', 'band_sums', 'ild_bands', 'ipd_bands',
-           'ipd', 'coherence_bands', 'coherence', 'is_mono', 'foa_direction', 'foa_direction_track', 'why_nan']
+           'gate', 'pooled', 'sounding', 'itd', 'itd_track', 'ild_track', 'ild', 'erb_edges', 'band_sums', 'ild_bands',
+           'ipd_bands', 'ipd', 'coherence_bands', 'coherence', 'is_mono', 'foa_direction', 'foa_direction_track',
+           'why_nan']
 
 # %% ../nbs/05_cues.ipynb #f47e8f1f
 import math
@@ -43,7 +44,6 @@ class Spectra(NamedTuple):
     imag: Tensor
     freqs: Tensor  # `(bins,)`, Hz
 
-
 def check(
     audio: Tensor,  # `(..., channels, samples)`
     channels: int = 2,  # 2 ears, or 4 of AmbiX
@@ -56,7 +56,6 @@ def check(
         raise SpatialbookError(f"shape {tuple(audio.shape)} is not (..., {channels}, samples)",
                                remedy="One ear has no difference; give both" if channels == 2 else "Give AmbiX: W, Y, Z, X in SN3D")
     if not rate > 0: raise SpatialbookError(f"a sampling rate of {rate} Hz")
-
 
 def binaural_spectra(
     ears: Tensor,  # `(..., 2, samples)`
@@ -85,7 +84,6 @@ def _lag_tables(n_bins: int, width: float, max_lag: float, step: float, device: 
     angle = 2 * math.pi * f[:, None] * torch.arange(round(max_lag / step) + 1, dtype=torch.float64, device=device) * step
     return angle.cos(), angle.sin()
 
-
 def cross_correlation(
     s: Spectra,  # tensors `(..., bins)`
     lo: int,  # first bin
@@ -97,7 +95,6 @@ def cross_correlation(
     cos, sin = _lag_tables(len(s.freqs), float(s.freqs[1]), max_lag, step, str(s.freqs.device))
     even, odd = s.real[..., lo:hi] @ cos[lo:hi], s.imag[..., lo:hi] @ sin[lo:hi]
     return torch.cat([(even - odd)[..., 1:].flip(-1), even + odd], -1)
-
 
 def bins(s: Spectra, edges) -> list:
     "The first bin at or above every edge, in Hz."
@@ -125,7 +122,6 @@ def gate(power: Tensor) -> Tensor:
     "Which frames are within 40 dB of the loudest: energies `(..., frames)` -> bool."
     return (power > GATE * power.amax(-1, keepdim=True)) & (power > 0)
 
-
 def pooled(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
@@ -137,17 +133,14 @@ def pooled(
     keep = gate((s.left + s.right)[..., lo:hi].sum(-1))[..., None]
     return Spectra(*[torch.where(keep, x, 0.0).sum(-2) for x in s[:4]], s.freqs)
 
-
 def _window_correlation(lag: Tensor) -> Tensor:
     "Autocorrelation of the Hann window at `lag` seconds, 1 at 0 (Boersma 1993, eq. 8)."
     u = lag.abs() / WINDOW
     return (1 - u) * (2 / 3 + torch.cos(2 * math.pi * u) / 3) + torch.sin(2 * math.pi * u) / (2 * math.pi)
 
-
-def _sounding(ears: Tensor) -> Tensor:
+def sounding(ears: Tensor) -> Tensor:
     "Whether each ear sounds at all, bool `(..., 2)`; NaN counts as no."
     return ears.double().square().mean(-1).sqrt() > SILENCE
-
 
 def _filled(s: Spectra, left: Tensor, right: Tensor) -> Tensor:
     "Whether a band with energies `left` and `right` holds more than -60 dB of the clip in each ear."
@@ -163,14 +156,13 @@ def _itd(s: Spectra, sounding: Tensor, max_itd: float) -> Tensor:
     valid = sounding & _filled(s, s.left[..., lo:hi].sum(-1), s.right[..., lo:hi].sum(-1))
     return torch.where(valid, read_peak(r, step), torch.nan).float()
 
-
 def itd(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
     max_itd: float = MAX_ITD,  # s
 ) -> Tensor:  # s, `(...)`; positive = left leads; NaN if an ear is silent or has nothing below 1.5 kHz
     "Interaural time difference of a clip: the energy-weighted correlation of its frames below 1.5 kHz, read between samples."
-    return _itd(pooled(ears, rate, ITD_BAND), _sounding(ears).all(-1), max_itd)
+    return _itd(pooled(ears, rate, ITD_BAND), sounding(ears).all(-1), max_itd)
 
 # %% ../nbs/05_cues.ipynb #bde12bcc
 def itd_track(
@@ -183,8 +175,7 @@ def itd_track(
     s = binaural_spectra(ears, rate, hop)
     lo, hi = bins(s, ITD_BAND)
     keep = gate((s.left + s.right)[..., lo:hi].sum(-1))
-    return _itd(s, keep & _sounding(ears).all(-1, keepdim=True), max_itd)
-
+    return _itd(s, keep & sounding(ears).all(-1, keepdim=True), max_itd)
 
 def ild_track(
     ears: Tensor,  # `(..., 2, samples)`
@@ -194,8 +185,7 @@ def ild_track(
     "Broadband ILD of every frame of 80 ms."
     s = binaural_spectra(ears, rate, hop)
     left, right = s.left.sum(-1), s.right.sum(-1)
-    return _level_difference(left, right, gate(left + right) & _sounding(ears).any(-1, keepdim=True))
-
+    return _level_difference(left, right, gate(left + right) & sounding(ears).any(-1, keepdim=True))
 
 def _level_difference(left: Tensor, right: Tensor, valid: Tensor) -> Tensor:
     "10 log10 of a ratio of energies, within +-60 dB, NaN where not `valid`."
@@ -211,25 +201,18 @@ def ild(
     "Broadband interaural level difference, 20 log10 of the ratio of root mean squares."
     check(ears)
     left, right = ears.double().square().mean(-1).unbind(-1)
-    return _level_difference(left, right, _sounding(ears).any(-1))
+    return _level_difference(left, right, sounding(ears).any(-1))
 
-
-def erb_edges(
-    rate: int,  # Hz
-    low: float = 50.0,  # Hz
-    high: float = None,  # Hz; half the rate when None
-) -> Tensor:  # Hz, `(bands + 1,)`
-    "Edges of bands 1 ERB wide (Glasberg and Moore 1990: number = 21.4 log10(1 + 0.00437 f))."
+def erb_edges(rate: int, low: float = 50.0, high: float = None) -> Tensor:
+    "Edges in Hz of bands 1 ERB wide, up to half the rate (Glasberg and Moore 1990: number = 21.4 log10(1 + 0.00437 f))."
     number = lambda f: 21.4 * math.log10(1 + 0.00437 * f)
     bands = math.floor(number(min(high or rate / 2, rate / 2)) - number(low))
     return (10 ** ((number(low) + torch.arange(bands + 1, dtype=torch.float64)) / 21.4) - 1) / 0.00437
-
 
 def band_sums(s: Spectra, edges) -> Tensor:
     "left, right, real and imag summed between edges in Hz, `(4, ..., bands)`."
     cuts = bins(s, edges)
     return torch.stack([torch.stack(s[:4])[..., a:b].sum(-1) for a, b in zip(cuts, cuts[1:])], -1)
-
 
 def ild_bands(
     ears: Tensor,  # `(..., 2, samples)`
@@ -238,7 +221,7 @@ def ild_bands(
     "Interaural level difference in bands of 1 ERB."
     s = pooled(ears, rate)
     left, right, _, _ = band_sums(s, erb_edges(rate))
-    return _level_difference(left, right, _filled(s, left + right, left + right) & _sounding(ears).any(-1, keepdim=True))
+    return _level_difference(left, right, _filled(s, left + right, left + right) & sounding(ears).any(-1, keepdim=True))
 
 # %% ../nbs/05_cues.ipynb #bcf296f1
 def ipd_bands(
@@ -249,8 +232,7 @@ def ipd_bands(
     "Interaural phase difference arg(L conj R), energy-weighted in bands of 1 ERB below 1.5 kHz."
     s = pooled(ears, rate, ITD_BAND)
     left, right, real, imag = band_sums(s, erb_edges(rate, high=ITD_BAND[1]) if edges is None else edges)
-    return torch.where(_filled(s, left, right) & _sounding(ears).all(-1, keepdim=True), torch.atan2(imag, real), torch.nan).float()
-
+    return torch.where(_filled(s, left, right) & sounding(ears).all(-1, keepdim=True), torch.atan2(imag, real), torch.nan).float()
 
 def ipd(
     ears: Tensor,  # `(..., 2, samples)`
@@ -258,7 +240,6 @@ def ipd(
 ) -> Tensor:  # rad, `(...)`
     "One interaural phase difference for everything below 1.5 kHz: right for a tone or a narrow band, a mere summary otherwise."
     return ipd_bands(ears, rate, ITD_BAND)[..., 0]
-
 
 def coherence_bands(
     ears: Tensor,  # `(..., 2, samples)`
@@ -270,9 +251,8 @@ def coherence_bands(
     left, right, _, _ = band_sums(s, edges)
     cuts = bins(s, edges)
     top = torch.stack([cross_correlation(s, a, b, max_itd, 5e-6).amax(-1) for a, b in zip(cuts, cuts[1:])], -1)
-    valid = _filled(s, left, right) & _sounding(ears).all(-1, keepdim=True)
+    valid = _filled(s, left, right) & sounding(ears).all(-1, keepdim=True)
     return torch.where(valid, (top / (left * right).sqrt()).clamp(-1, 1), torch.nan).float(), (left + right).float()
-
 
 def coherence(
     ears: Tensor,  # `(..., 2, samples)`
@@ -283,7 +263,6 @@ def coherence(
     value, energy = coherence_bands(ears, rate, max_itd)
     energy = torch.where(value.isnan(), 0.0, energy)
     return (value.nan_to_num() * energy).sum(-1) / energy.sum(-1)                 # 0 / 0 = NaN: no band, no coherence
-
 
 def is_mono(
     ears: Tensor,  # `(..., 2, samples)`
@@ -307,7 +286,6 @@ def foa_direction(
     angle = lambda a, b: torch.where(flow > 1e-4, torch.rad2deg(torch.atan2(a, b)), torch.nan).float()
     return angle(y, x), angle(z, torch.hypot(x, y)), (1 - flow).clamp(0, 1).float()
 
-
 def foa_direction_track(
     foa: Tensor,  # AmbiX, `(..., 4, samples)`
     rate: int,  # Hz
@@ -328,7 +306,7 @@ def why_nan(
 ) -> str:  # None if every cue has a value
     "The reason why a cue of this clip is NaN, in words."
     if not audio.isfinite().all(): return "the signal holds NaN or infinity"
-    silent = audio.double().square().mean(-1).sqrt() <= SILENCE
+    silent = ~sounding(audio)
     if silent.all(): return "silence"
     if len(audio) == 4: return "no direction: the field is purely omnidirectional or its intensity cancels" if foa_direction(audio)[0].isnan() else None
     if silent.any(): return f"the {'left' if silent[0] else 'right'} ear is silent: only the level difference has a value"

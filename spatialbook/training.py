@@ -17,17 +17,18 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastcore.basics import patch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
 from .checkpoints import append_row, cut_rows, fill, pack, read_folder, save_folder, settle
 from .core import SpatialbookError, atomic_path, make_accelerator, progress, seed_of
-from .recipe import Average, Recipe, Seeded, TrainConfig, draws, seed_everything, split
+from .recipe import Recipe, TrainConfig, draws, loader, seed_everything
+from .step import Average, Engine
 
 # %% ../nbs/09_training.ipynb #d01750ea
-class Trainer:
+class Trainer(Engine):
     "Trains a recipe: `Trainer(recipe, config).fit(train, validation)`. Start it again and it goes on where it was."
     remembered = ("step", "minutes", "skipped", "bad", "best", "checked", "sums")  # numbers that a checkpoint keeps
 
@@ -35,85 +36,11 @@ class Trainer:
         recipe: Recipe,  # what is learnt
         config: TrainConfig,  # how long, how large, how often
     ):
-        self.recipe, self.config, self.out = recipe, config, Path(config.out)
-        self.step, self.minutes, self.skipped, self.bad, self.best, self.checked, self.sums = 0, 0.0, 0, 0, None, -1, {}
+        super().__init__(recipe, config)
+        self.out, self.best, self.checked, self.sums = Path(config.out), None, -1, {}
         if config.precision not in ("auto", "fp32", "bf16"): raise SpatialbookError(f"precision '{config.precision}' is not offered", remedy="Choose auto, fp32 or bf16; fp16 overflows")
         if config.schedule not in ("constant", "cosine", "linear"): raise SpatialbookError(f"schedule '{config.schedule}' is unknown", remedy="Choose constant, cosine or linear")
         if not (config.max_steps or config.epochs or config.max_minutes): raise SpatialbookError("this training would never end", remedy="Give --max_steps, --epochs or --max_minutes")
-
-# %% ../nbs/09_training.ipynb #4ed208db
-@patch
-def agree(self: Trainer, *numbers: float) -> list:
-    "The largest of each number over all processes."
-    if self.accelerator.num_processes == 1: return list(numbers)
-    return self.accelerator.gather(torch.tensor([numbers], dtype=torch.float32, device=self.accelerator.device)).max(0).values.tolist()
-
-
-@patch
-def _average(self: Trainer, parameters: list, losses: Tensor) -> Tensor:
-    "Average the gradients over the processes in place; returns the losses averaged."
-    if self.accelerator.num_processes == 1: return losses
-    present = torch.tensor([float(p.grad is not None) for p in parameters], device=losses.device)
-    flat = torch.cat([*((torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters), present, losses])
-    *grads, present, losses = self.accelerator.reduce(flat, "mean").split([p.numel() for p in parameters] + [len(present), len(losses)])
-    for p, grad, there in zip(parameters, grads, present.tolist()): p.grad = grad.view_as(p).to(p.dtype) if there else None
-    return losses
-
-# %% ../nbs/09_training.ipynb #105b7d3b
-@patch
-def minimize(self: Trainer,
-    closure,  # part of a batch -> losses, `{'loss': scalar, ...}` or a scalar
-    batch,  # a batch of this process
-    name: str = None,  # which optimiser; may be left out when there is one
-) -> dict:  # losses (floats, averaged over processes) and `grad_norm`, with `name/` before them when there are several optimisers
-    "One step of one optimiser: forward, backward, average, clip, move."
-    name, several = name or next(iter(self.optimizers)), len(self.optimizers) > 1
-    optimizer, parts, total = self.optimizers[name], split(batch, self.config.accumulate), {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    optimizer.zero_grad()
-    for part in parts:
-        with self.autocast(): losses = closure(part)
-        losses = losses if isinstance(losses, dict) else {"loss": losses}
-        (losses["loss"] / len(parts)).backward()
-        for k, v in losses.items(): total[k] = total.get(k, 0) + torch.as_tensor(v).detach().float().to(self.accelerator.device) / len(parts)
-    losses = self._average(parameters, torch.stack(list(total.values())))
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    *losses, norm_now = torch.cat([losses, norm[None].to(losses)]).tolist()
-    losses = dict(zip(total, losses))
-    if not math.isfinite(norm_now) or not math.isfinite(losses["loss"]):
-        self.faults.append(f"{name}: loss {losses['loss']:g}, gradient {norm_now:g}")
-    else:
-        if self.config.grad_clip: torch.nn.utils.clip_grads_with_norm_(parameters, self.config.grad_clip, norm)
-        optimizer.step()
-    return {f"{name}/{k}" if several else k: v for k, v in (losses | {"grad_norm": norm_now}).items()}
-
-# %% ../nbs/09_training.ipynb #e63c7af0
-@patch
-def _rate(self: Trainer) -> float:
-    "The factor on the learning rates at this step."
-    done = max(self.step / self.total if self.total else 0, self.minutes / self.config.max_minutes if self.config.max_minutes else 0)
-    shape = dict(constant=1.0, cosine=.5 + .5 * math.cos(math.pi * min(done, 1)), linear=max(1 - done, 0))[self.config.schedule]
-    return shape * min(1.0, (self.step + 1) / max(self.config.warmup, 1)) * self.recipe.schedule(self.step, min(done, 1.0))
-
-
-@patch
-def _update(self: Trainer, batch) -> dict:
-    "One training step with everything around it; returns the losses."
-    for optimizer in self.optimizers.values():
-        for group in optimizer.param_groups: group["lr"] = group["initial_lr"] * self._rate()
-    buffers = [(b, b.clone()) for b in self.statistics]
-    self.faults = []
-    seed_everything(self.config.seed, "step", self.step, self.accelerator.process_index)
-    losses = self.recipe.update(batch, self)
-    if self.faults:
-        self.skipped, self.bad = self.skipped + 1, self.bad + 1
-        for b, kept in buffers: b.copy_(kept)
-        self._log(dict(step=self.step + 1, skipped=self.faults, clips=[i for _, i in self._draws(self.step)]))
-        if self.bad >= self.config.max_bad_steps: self._give_up(batch)
-    else:
-        self.bad = 0
-        self.average.update()
-    return losses
 
 # %% ../nbs/09_training.ipynb #593f660e
 @patch
@@ -123,7 +50,7 @@ def _prepare(self: Trainer, train):
     from accelerate.utils import ProjectConfiguration
     config, recipe = self.config, self.recipe
     names = [t for t in config.trackers if t in {str(x.value) for x in get_available_trackers()}]
-    self.accelerator = make_accelerator(log_with=names, project_config=ProjectConfiguration(str(self.out), logging_dir=str(self.out / "trackers")))
+    self.accelerator = make_accelerator(log_with=names or None, project_config=ProjectConfiguration(str(self.out), logging_dir=str(self.out / "trackers")))
     for t in set(config.trackers) - set(names): self.accelerator.print(f"spatialbook: {t} is not installed; metrics.jsonl holds the same numbers", file=sys.stderr)
     device, parts = self.accelerator.device, self.accelerator.num_processes * config.accumulate
     if config.batch_size % parts: raise SpatialbookError(f"a batch of {config.batch_size} clips cannot be cut into {parts} equal parts", remedy="Give a multiple as --batch_size")
@@ -152,7 +79,7 @@ def _open(self: Trainer):
         self._restore(last)
     else:
         self._share(t for m in self.recipe.modules.values() for t in (*m.parameters(), *m.buffers()))
-        self.average = Average(self.recipe.modules, config.ema)
+        self.average = self._averaged()
         self._save()
     if main:
         cut_rows(self.out / "metrics.jsonl", self.step)
@@ -167,6 +94,12 @@ def _share(self: Trainer, tensors):
     from accelerate.utils import broadcast
     if self.accelerator.num_processes == 1: return
     for t in tensors: t.data.copy_(broadcast(t.data.contiguous()))
+
+
+@patch
+def _averaged(self: Trainer) -> Average:
+    "The average of the modules that want one."
+    return Average({n: m for n, m in self.recipe.modules.items() if self.recipe.averaged is None or n in self.recipe.averaged}, self.config.ema)
 
 
 @patch
@@ -185,7 +118,6 @@ def _save(self: Trainer):
         numbers = {k: getattr(self, k) for k in self.remembered}
         save_folder(self.out / "last", weights, dict(**numbers, updates=self.average.updates, config=self._plain(), fingerprint=self.fingerprint, extra=extra,
                                                      world=self.accelerator.num_processes, optimizers={n: o.state_dict() for n, o in self.optimizers.items()}))
-    self.saved = self.step
     self.accelerator.wait_for_everyone()
 
 # %% ../nbs/09_training.ipynb #a1547e96
@@ -199,23 +131,17 @@ def _restore(self: Trainer, last: Path):
     for name, module in self.recipe.modules.items(): fill(module, weights.get(name, {}), last, name)
     for name, optimizer in self.optimizers.items(): optimizer.load_state_dict(state["optimizers"][name])
     for k in self.remembered: setattr(self, k, state[k])
-    self.average, self.saved = Average(self.recipe.modules, self.config.ema), self.step
+    self.average = self._averaged()
     self.average.updates = state["updates"]
     for name, shadow in self.average.shadow.items():
         for k, v in shadow.items(): v.copy_(weights[f"{name}.ema"][k])
     self.recipe.load_extra_state(state["extra"][min(self.accelerator.process_index, len(state["extra"]) - 1)])
 
 # %% ../nbs/09_training.ipynb #e1dfa0c4
-def _calm(worker: int):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 @patch
-def _loader(self: Trainer, dataset, plan, *parts) -> DataLoader:
-    "Batches of a dataset, in the order of `plan`, a list of lists of (epoch, index)."
-    return DataLoader(Seeded(dataset, self.config.seed, *parts), batch_sampler=plan, num_workers=self.config.workers, collate_fn=self.recipe.collate,
-                      pin_memory=self.accelerator.device.type == "cuda", worker_init_fn=_calm)
+def _loader(self: Trainer, dataset, plan, *parts):
+    "Batches of a dataset in the order of `plan`."
+    return loader(dataset, plan, self.recipe.collate, self.config.workers, self.accelerator.device.type == "cuda", self.config.seed, *parts)
 
 
 @patch
@@ -254,19 +180,21 @@ def _report(self: Trainer, losses: dict):
 
 # %% ../nbs/09_training.ipynb #181f3ed0
 @patch
-def _give_up(self: Trainer, batch):
-    "Write `dump/` and stop."
-    dump = self.out / "dump"
+def _skip(self: Trainer, batch):
+    "Log a skipped step; after too many in a row, write `dump/` and stop."
+    dump, clips = self.out / "dump", [i for _, i in self._draws(self.step - 1)]
+    self._log(dict(step=self.step, skipped=self.faults, clips=clips))
+    if self.bad < self.config.max_bad_steps: return
     if self.accelerator.is_main_process:
         try: pack(batch, {})
         except TypeError: batch = None  # a batch of other things than tensors and text
-        save_folder(dump, {n: m.state_dict() for n, m in self.recipe.modules.items()}, dict(step=self.step, faults=self.faults, batch=batch, clips=[i for _, i in self._draws(self.step)]))
+        save_folder(dump, {n: m.state_dict() for n, m in self.recipe.modules.items()}, dict(step=self.step, faults=self.faults, batch=batch, clips=clips))
     self.accelerator.wait_for_everyone()
     raise SpatialbookError(f"no finite step in {self.bad} steps, the last was step {self.step} ({'; '.join(self.faults)})", dump, "Look at the batch stored there; lower the learning rate")
 
 # %% ../nbs/09_training.ipynb #f2236f77
 @patch
-def validate(self: Trainer, dataset) -> dict:  # metric -> mean over the clips that are not NaN
+def validate(self: Trainer, dataset) -> tuple:  # (metric -> mean over the clips that are not NaN, metric -> how many these are)
     "Validate the averaged weights on a dataset, on all processes."
     from accelerate.utils import gather_object, send_to_device
     size, n, rank, world = max(1, self.config.batch_size // self.config.accumulate), len(dataset), self.accelerator.process_index, self.accelerator.num_processes
@@ -285,7 +213,7 @@ def validate(self: Trainer, dataset) -> dict:  # metric -> mean over the clips t
     found = sorted(gather_object(found), key=lambda pair: pair[0])
     clips = {k: [x for _, values in found for x in values[k]] for k in found[0][1]}
     heard = {k: [x for x in v if not math.isnan(x)] for k, v in clips.items()}
-    return {k: math.fsum(v) / len(v) if v else math.nan for k, v in heard.items()}
+    return {k: math.fsum(v) / len(v) if v else math.nan for k, v in heard.items()}, {k: len(v) for k, v in heard.items()}
 
 
 @patch
@@ -300,24 +228,24 @@ def _show(self: Trainer, batch):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
     plt.close(figure)
+    picture = np.asarray(Image.open(path).convert("RGB"))[None]
     for tracker in self.accelerator.trackers:
-        tracker.log_images({"figure": torch.tensor(bytearray(Image.open(path).convert("RGB").tobytes())).reshape(1, *Image.open(path).size[::-1], 3).numpy()},
-                           step=self.step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
+        tracker.log_images({"figure": picture}, step=self.step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
 
 # %% ../nbs/09_training.ipynb #564feea7
 @patch
 def _select(self: Trainer, dataset):
     "Validate, log, and keep the weights in `best/` if they are the best so far."
-    means = self.validate(dataset)
+    means, clips = self.validate(dataset)
     self.checked = self.step
     metric, better = self.recipe.select
     if metric not in means: raise SpatialbookError(f"'{metric}' selects the weights and is not measured; validation gives {', '.join(means)}", remedy="Correct `select` of the recipe")
-    self._log(dict(step=self.step, validation=means, clips=len(dataset)))
+    self._log(dict(step=self.step, validation=means, clips=clips))
     value = means[metric] if better == "lower" else -means[metric]
     if math.isnan(value) or self.best is not None and value >= self.best["value"] * (1 if better == "lower" else -1): return
     self.best = dict(step=self.step, metric=metric, better=better, value=means[metric])
     if self.accelerator.is_main_process:
-        weights = self.average.weights() or {n: m.state_dict() for n, m in self.recipe.modules.items()}
+        weights = {n: m.state_dict() for n, m in self.recipe.modules.items()} | self.average.weights()
         save_folder(self.out / "best", weights, dict(self.best, selected_by="validation", validation=means, minutes=self.minutes, config=self._plain(), fingerprint=self.fingerprint))
 
 # %% ../nbs/09_training.ipynb #5977b17f
@@ -357,15 +285,18 @@ def fit(self: Trainer,
         batches, bar = None, progress(None, "training", self.total or None) if self.accelerator.is_main_process else None
         if bar is not None: bar.initial = bar.n = self.step
         while not self._over():
-            batches = batches or iter(self._loader(train, self._plan(), "train"))
-            losses = self._update(send_to_device(next(batches), self.accelerator.device))
-            self.step += 1
+            if batches is None: batches = iter(self._loader(train, self._plan(), "train"))
+            batch = send_to_device(next(batches), self.accelerator.device)
+            losses = self.advance(batch)
+            if self.faults: self._skip(batch)
             self._report(losses)
             if validation is not None and every(self.config.eval_every): self._select(validation)
             if every(self.config.save_every): self._save()
             if bar is not None: bar.set_postfix({k: f"{v:.3g}" for k, v in list(losses.items())[:3]}, refresh=False); bar.update()
-        if not self.stopping and validation is not None and self.checked != self.step: self._select(validation)
-        if self.saved != self.step: self._save()
+        judge = not self.stopping and validation is not None and self.checked != self.step
+        if judge: self._select(validation)
+        if judge or batches is not None: self._save()  # again, even after the last step's: the minutes are now all there
+    if bar is not None: bar.close()
     for tracker in self.accelerator.trackers: tracker.finish()
     if self.stopping:
         self.accelerator.print(f"spatialbook: stopped at step {self.step}; the same command goes on from there", file=sys.stderr)

@@ -21,7 +21,7 @@ from ..core import SpatialbookError
 class Tokens:
     "What is seen: `B` clips, `L` pictures, `N` things in each."
     features: Tensor  # `(B, L, N, D)`: what it looks like
-    motion: Tensor  # `(B, L, N, D)`: how that changed since the picture before
+    motion: Tensor  # `(B, L, N, D + 4)`: how that changed since the picture before, and how far the box moved (no direction: the same in the mirror)
     position: Tensor  # `(B, L, N, 4)`: x, y of the centre in [-1, 1] (left to right, top to bottom), width and height in [0, 2]
     mask: Tensor  # bool `(B, L, N)`: True = padding
     time: Tensor  # `(B, L)`: seconds after the start of the sound
@@ -48,7 +48,7 @@ class TokenEncoder(nn.Module):
     "Tokens -> embeddings `(B, K, width)` of all things at all moments, with one learned *nothing there* at the end."
     def __init__(self, features: int, width: int, octaves: int = 5):
         super().__init__()
-        self.look, self.move = nn.Linear(features, width), nn.Linear(features, width, bias=False)
+        self.look, self.move = nn.Linear(features, width), nn.Linear(features + 4, width, bias=False)
         self.place = nn.Linear(4 * (2 * octaves + 1), width)
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))

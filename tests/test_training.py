@@ -1,0 +1,205 @@
+"""What the notebooks of the engine cannot show: real processes, killed and launched from a shell.
+
+The program under test is this file itself: `python tests/test_training.py --out DIR ...` trains a toy.
+"""
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spatialbook.checkpoints import load_run, read_folder, read_rows
+from spatialbook.core import SpatialbookError, guarded, launch, parse_config
+from spatialbook.training import Recipe, TrainConfig, Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class ToyConfig(TrainConfig):
+    "A toy."
+    kill_step: int = -1  # SIGKILL in the middle of this step
+    kill_save: int = -1  # SIGKILL before this rename of a checkpoint folder
+    kill_rank: int = 0  # which process dies
+    free = [*TrainConfig.free, "kill_step", "kill_save", "kill_rank"]
+
+
+class Points(torch.utils.data.Dataset):
+    def __init__(self, n): self.n = n
+    def __len__(self): return self.n
+    def __getitem__(self, i):
+        x = torch.tensor([i / self.n - .5]) + .01 * torch.randn(1)
+        return {"x": x, "y": 2 * x - 1}
+
+
+class Toy(Recipe):
+    "Dropout, a batch norm, a running number of its own: everything a checkpoint can forget."
+    def __init__(self, config):
+        torch.manual_seed(0)
+        self.config, self.seen = config, torch.zeros(())
+        self.modules = {"net": nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(.1), nn.Linear(8, 1))}
+
+    def optimizers(self): return {"adam": torch.optim.AdamW(self.modules["net"].parameters(), lr=.02)}
+
+    def training_step(self, batch, step):
+        loss = (self.modules["net"](batch["x"]) - batch["y"]).square().mean() + 1e-3 * self.seen
+        self.seen = .9 * self.seen + .1 * loss.detach()
+        if step == self.config.kill_step and int(os.environ.get("RANK", 0)) == self.config.kill_rank: os.kill(os.getpid(), signal.SIGKILL)
+        return {"loss": loss}
+
+    def extra_state(self): return {"seen": self.seen}
+    def load_extra_state(self, state): self.seen = state["seen"]
+
+
+def settings(out, **kw):
+    return ToyConfig(**(dict(out=str(out), max_steps=12, batch_size=4, eval_every=6, save_every=4, log_every=2, ema=.9, schedule="cosine", trackers=()) | kw))
+
+
+def train(config):
+    if config.kill_save >= 0:
+        left, replace_ = [config.kill_save], os.replace
+        def dying(source, target):
+            if Path(target).name in ("last", ".last.old"):
+                if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+            return replace_(source, target)
+        os.replace = dying
+    trainer = Trainer(Toy(config), config)
+    trainer.fit(Points(30), Points(10))
+    rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    state = {k: v.tolist() for k, v in trainer.recipe.modules["net"].state_dict().items() if "running" not in k}  # each process counts its own statistics; rank 0's are kept
+    (Path(config.out) / f"rank{rank}.json").write_text(json.dumps(dict(world=world, state=state)))
+
+
+def run(*words, **kw):
+    env = dict(os.environ, OMP_NUM_THREADS="1", SPATIALBOOK_QUIET="1", PYTHONPATH=str(ROOT))
+    return subprocess.run(list(map(str, words)), env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, **kw)
+
+
+def flags(config):
+    words = []
+    for k in ("out", "max_steps", "batch_size", "eval_every", "save_every", "log_every", "ema", "schedule", "kill_step", "kill_save"): words += [f"--{k}", getattr(config, k)]
+    return [*words, "--trackers", ""]
+
+
+def same(a, b):
+    "Whether two runs left the same bits."
+    files = [p.relative_to(a) for p in sorted(Path(a).rglob("*.safetensors"))]
+    assert len(files) == 5
+    return all((a / f).read_bytes() == (b / f).read_bytes() for f in [*files, "metrics.jsonl"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "A run that nobody disturbed."
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(settings(out))
+    return out
+
+
+def test_killed_from_a_shell_and_started_again(whole, tmp_path):
+    for i, harm in enumerate([dict(kill_step=9), dict(kill_save=2)]):  # the third rename: the old checkpoint is away, the new one not yet in place
+        config = settings(tmp_path / f"{i}", **harm)
+        killed = run(sys.executable, __file__, *flags(config))
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (tmp_path / f"{i}" / "last").exists() == ("kill_step" in harm)
+        again = run(sys.executable, __file__, *flags(settings(config.out)))
+        assert again.returncode == 0, again.stderr
+        assert same(whole, tmp_path / f"{i}")
+
+
+def test_every_rename_of_a_save(whole, tmp_path):
+    import multiprocessing
+    for n in range(7):  # steps 0, 4, 8, 12: one rename, then two each
+        out = tmp_path / str(n)
+        process = multiprocessing.get_context("fork").Process(target=train, args=(settings(out, kill_save=n),))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        train(settings(out))
+        assert same(whole, out), n
+
+
+def test_two_processes_from_a_shell(tmp_path):
+    config = settings(tmp_path / "pair")
+    done = run(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", ROOT / "configs" / "cpu2.yaml", "--main_process_port", 0, __file__, *flags(config))
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / "pair" / f"rank{r}.json").read_text()) for r in (0, 1))
+    assert first["world"] == second["world"] == 2
+    assert first["state"] == second["state"]
+    assert load_run(tmp_path / "pair", "last").state["world"] == 2
+    assert read_rows(tmp_path / "pair" / "metrics.jsonl")[-1]["clips"] == {"loss": 10}
+
+
+def test_one_of_two_processes_killed(tmp_path, capfd):
+    launch(train, (settings(tmp_path / "whole"),), 2)
+    with pytest.raises(Exception, match="(?i)signal|exit"):
+        launch(train, (settings(tmp_path / "killed", kill_step=9, kill_rank=1),), 2)
+    launch(train, (settings(tmp_path / "killed"),), 2)
+    assert same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_damage_is_one_line(tmp_path):
+    train(settings(tmp_path))
+    file = tmp_path / "last" / "net.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    again = run(sys.executable, __file__, *flags(settings(tmp_path)))
+    assert again.returncode == 2
+    line, = again.stderr.strip().splitlines()
+    assert str(file) in line and "damaged" in line and "Delete" in line
+    load_run(tmp_path)  # the best weights are whole
+    with pytest.raises(SpatialbookError, match="damaged"): load_run(tmp_path, "last")
+
+
+def test_not_finite(tmp_path):
+    class Broken(Toy):
+        def training_step(self, batch, step): return {"loss": super().training_step(batch | ({"x": batch["x"] / 0} if step in self.broken else {}), step)["loss"], "silent": torch.tensor(math.nan)}
+    recipe = Broken(settings(tmp_path))
+    recipe.broken = {3, 4}
+    result = Trainer(recipe, settings(tmp_path / "some", max_bad_steps=3)).fit(Points(30), Points(10))
+    rows = read_rows(tmp_path / "some" / "metrics.jsonl")
+    assert result["skipped"] == 2 and [r["step"] for r in rows if "skipped" in r] == [4, 5] and len(rows[1]["clips"]) == 4
+    assert all(r["silent"] is None for r in rows if "loss" in r)  # a diagnosis may be NaN: it is logged as missing, and the step counts
+    assert all(v.isfinite().all() for v in recipe.modules["net"].state_dict().values())  # the batch norm did not keep the broken batch
+    recipe.broken = set(range(100))
+    with pytest.raises(SpatialbookError, match="no finite step in 3 steps"): Trainer(recipe, settings(tmp_path / "all", max_bad_steps=3)).fit(Points(30))
+    weights, state = read_folder(tmp_path / "all" / "dump")
+    assert state["batch"]["x"].shape == (4, 1) and len(state["clips"]) == 4
+
+
+def test_limits_and_precision(tmp_path):
+    fit = lambda name, **kw: Trainer(Toy(c := settings(tmp_path / name, **kw)), c).fit(Points(30), Points(10))
+    assert fit("epochs", max_steps=0, epochs=2.)["step"] == 15
+    timed = fit("minutes", max_steps=0, max_minutes=.01)
+    assert timed["step"] > 0 and timed["minutes"] >= .01
+    assert fit("minutes", max_steps=0, max_minutes=.01)["step"] == timed["step"]  # the minutes of the first run count
+    fit("half", precision="bf16")
+    assert math.isfinite(read_rows(tmp_path / "half" / "metrics.jsonl")[-1]["validation"]["loss"])
+    a, b = (fit(n, accumulate=k) for n, k in (("one", 1), ("parts", 2)))
+    assert a["step"] == b["step"]
+    with pytest.raises(SpatialbookError, match="empty"): Trainer(Toy(c := settings(tmp_path / "none")), c).fit([])
+
+
+def test_own_order(tmp_path):
+    class Ordered(Toy):
+        asked = []
+        def indices(self, step, n, batch_size): return [(step + k) % n for k in range(batch_size)]
+        def training_step(self, batch, step):
+            self.asked.append(batch["i"].tolist())
+            return super().training_step(batch, step)
+    class Named(Points):
+        def __getitem__(self, i): return super().__getitem__(i) | {"i": i}
+    recipe = Ordered(config := settings(tmp_path))
+    Trainer(recipe, replace(config, max_steps=3)).fit(Named(30))
+    assert recipe.asked == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
+
+
+if __name__ == "__main__":
+    guarded(lambda: train(parse_config(ToyConfig)))()
