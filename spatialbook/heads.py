@@ -11,7 +11,6 @@ import bz2
 import hashlib
 import io
 import pickle
-import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,13 +19,9 @@ from scipy import fft
 from scipy.signal import resample_poly
 from scipy.spatial import cKDTree
 
+from . import assets
 from .core import SpatialbookError, atomic_path, home
 from .directions import HEAD_RADIUS, SPEED_OF_SOUND, azimuth_elevation, fibonacci_sphere, solid_angles, unit_vector
-try:
-    from spatialbook import assets
-except ImportError:
-    from types import SimpleNamespace
-    assets = SimpleNamespace(locate=lambda name: home() / "assets" / name)
 
 # %% ../nbs/03c_heads.ipynb #9dd1f380
 class _Shell:
@@ -208,8 +203,7 @@ def _source(name: str):  # the file of a head, or None = the sphere
     try:
         return assets.locate(HEADS[name][0]) / HEADS[name][1]
     except SpatialbookError as error:
-        message = f"the measured head {name!r} is missing; a sphere without ear flaps stands in, and front and back sound the same ({error})"
-        getattr(assets, "warn_stand_in", lambda text: warnings.warn(text, stacklevel=4))(message)
+        assets.warn_stand_in(f"a sphere without ear flaps, for which front and back sound the same, instead of the measured head {name!r} ({error})")
 
 # %% ../nbs/03c_heads.ipynb #a1ebbd83
 @lru_cache(maxsize=8)

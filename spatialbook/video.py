@@ -153,6 +153,23 @@ def _refuse_foreign(info, out):
     raise SpatialbookError(f"{out.suffix or 'this name'} cannot hold the picture stream ({info.codec})", out, f"Choose a name that ends in {other}")
 
 # %% ../nbs/03_video.ipynb #828ce448
+def _stamps_filled(packets, stream, by, path):
+    "Packets whose clock starts at our time 0 (`by` in units of the stream), with every stamp in its place."
+    early, reorders = [], bool(getattr(stream.codec_context, "has_b_frames", False))
+    for packet in packets:
+        if packet.pts is None and (reorders or packet.dts is None) or len(early) > 64: break
+        if packet.pts is None: packet.pts = packet.dts
+        if packet.dts is None and not reorders: packet.dts = packet.pts
+        early.append(packet)
+        if packet.dts is None: continue
+        step = packet.duration or 1
+        for i, waiting in enumerate(early): waiting.pts, waiting.dts = waiting.pts - by, packet.dts - by - step * (len(early) - 1 - i)
+        yield from early
+        early = []
+    else: packet = None
+    if early or packet: raise SpatialbookError("the pictures carry no times", path, "Convert it to .mp4 with another program")
+
+# %% ../nbs/03_video.ipynb #70858829
 def mux_sound(
     video_in,  # video whose pictures are kept, packet by packet
     audio,  # float `(channels, samples)`, or an iterable of such blocks: then memory does not grow with the length
@@ -172,18 +189,9 @@ def mux_sound(
         copy = target.add_stream_from_template(stream, opaque=True)
         if info.codec == "hevc" and out.suffix in (".mp4", ".mov", ".m4v"): copy.codec_context.codec_tag = "hvc1"       # the only one Apple plays
         track = SoundTrack(target, audio, rate, codec or DEFAULT_CODEC.get(out.suffix, "aac"), bit_rate, layout, options, limit)
-        for packet in _shifted(packets_of(source, stream), round(info.origin / stream.time_base)):
+        for packet in _stamps_filled(packets_of(source, stream), stream, round(info.origin / stream.time_base), video_in):
             track.write_until(float(packet.pts * packet.time_base))
             packet.stream = copy
             target.mux(packet)
         track.finish()
     return out
-
-
-def _shifted(packets, by):
-    "Packets whose clock starts at our time 0; where a stamp is missing (old AVI) the other one serves."
-    for packet in packets:
-        if packet.pts is None and packet.dts is None: continue
-        pts, dts = (packet.dts if packet.pts is None else packet.pts), (packet.pts if packet.dts is None else packet.dts)
-        packet.pts, packet.dts = pts - by, dts - by
-        yield packet

@@ -130,6 +130,8 @@ def _run(notebook):
         sys.exit(f"{notebook.relative_to(ROOT)}: {shell.exc!r}")
     for cell in nb.cells:
         for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"]["image/png"] = _small(output["data"]["image/png"])
             # A live widget cannot be kept: its picture would carry random ids and nothing to show.
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     clean_nb(nb)
@@ -138,6 +140,16 @@ def _run(notebook):
     if not same:
         write_nb(nb, notebook)
     print(f"{'same   ' if same else 'updated'} {notebook.relative_to(ROOT)}  {time.perf_counter() - start:.1f} s, {notebook.stat().st_size // 1000} kB")
+
+
+def _small(png):
+    "The same picture in 48 colours: a quarter of the bytes, and nothing a reader would miss."
+    import base64
+    import io
+    from PIL import Image
+    image, out = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), io.BytesIO()
+    image.quantize(48, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def render_readme():
