@@ -9,6 +9,10 @@ ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
+# The weights a user runs by default travel in the wheel, so that `binauralize` works without the checkout. They lie outside the
+# package's folder, and a module is called `checkpoints` already: in the wheel they are `spatialbook/weights/<chapter>/ours.safetensors`.
+weights = {cfg["lib_name"] + ".weights": "data/checkpoints"} if (here / "data" / "checkpoints").is_dir() else {}
+
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
@@ -21,10 +25,9 @@ setup(
     license="Apache-2.0",
     url=cfg["git_url"],
     python_requires=">=" + cfg["min_python"],
-    packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]) + ["spatialbook.checkpoints"],
-    # The weights a user runs by default travel in the wheel, so that `binauralize` works without the checkout.
-    package_dir={"spatialbook.checkpoints": "data/checkpoints"},
-    package_data={"spatialbook.checkpoints": ["*/ours.safetensors", "*/ours.json"]},
+    packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]) + list(weights),
+    package_dir=weights,
+    package_data={name: ["*/ours.safetensors", "*/ours.json"] for name in weights},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "eval": cfg["eval_requirements"].split()},
     entry_points={

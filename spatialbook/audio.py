@@ -86,7 +86,7 @@ def mel_filters(
     "Slaney's triangles from 0 to 11 025 Hz, of equal area."
     from librosa.filters import mel
     with torch.inference_mode(False):
-        return torch.from_numpy(mel(sr=MEL_RATE, n_fft=MEL_FFT, n_mels=MEL_BANDS, dtype=np.float64)).to(device, dtype)
+        return torch.from_numpy(mel(sr=MEL_RATE, n_fft=MEL_FFT, n_mels=MEL_BANDS, dtype=np.float64)).to(dtype).to(device)
 
 
 def mel_spectrogram(
@@ -97,7 +97,13 @@ def mel_spectrogram(
         raise SpatialbookError(f"{wave.shape[-1]} samples are less than one mel frame", remedy=f"give at least {MEL_HOP}")
     spec = stft(wave, MEL_FFT, MEL_HOP, MEL_FFT, frames=wave.shape[-1] // MEL_HOP)
     magnitude = (spec.real.square() + spec.imag.square() + 1e-9).sqrt()
-    return (mel_filters(spec.device, magnitude.dtype) @ magnitude).clamp_min(1e-5).log()
+    return _product(mel_filters(spec.device, magnitude.dtype), magnitude).clamp_min(1e-5).log()
+
+
+def _product(matrix: Tensor, values: Tensor) -> Tensor:
+    "`matrix @ values`, real or complex, in the precision it has: autocast would round a mel to three digits."
+    with torch.autocast(values.device.type, enabled=False):
+        return matrix.to(values.dtype) @ values
 
 # %% ../nbs/02_audio.ipynb #a865e8cf
 def normalize_mel(
@@ -124,14 +130,15 @@ def band_weights(
     centres = mel_frequencies(MEL_BANDS + 2, fmin=0, fmax=MEL_RATE / 2)[1:-1]
     bins = np.linspace(0, MEL_RATE / 2, MEL_FFT // 2 + 1)
     with torch.inference_mode(False):
-        return torch.from_numpy(np.stack([np.interp(bins, centres, row) for row in np.eye(MEL_BANDS)], 1)).to(device, dtype)
+        return torch.from_numpy(np.stack([np.interp(bins, centres, row) for row in np.eye(MEL_BANDS)], 1)).to(dtype).to(device)
 
 
 def bands_to_bins(
     values: Tensor,  # real or complex `(..., 80, T)`
 ) -> Tensor:  # `(..., 513, T)`
     "Interpolate from band centres to bins."
-    return band_weights(values.device, values.real.dtype).to(values.dtype) @ values
+    values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    return _product(band_weights(values.device, values.real.dtype), values)
 
 
 def bins_to_bands(
@@ -141,11 +148,11 @@ def bins_to_bands(
     "Weighted mean over the bins of each band."
     bands = band_weights(values.device, values.real.dtype).T
     if weights is None:
-        return (bands / bands.sum(-1, keepdim=True)).to(values.dtype) @ values
+        return _product(bands / bands.sum(-1, keepdim=True), values)
     there = weights > 0
-    total = bands @ weights.expand(values.shape)
-    mean = (bands.to(values.dtype) @ torch.where(there, values * weights, 0)) / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return torch.where(total > 0, mean, torch.nan)
+    total = _product(bands, weights.expand(values.shape))
+    known = torch.where(there, values, 0) * weights  # before the product, or the gradient of an unknown value would be NaN
+    return torch.where(total > 0, _product(bands, known) / torch.where(total > 0, total, 1), torch.nan)
 
 # %% ../nbs/02_audio.ipynb #8da5a6e4
 def window_starts(

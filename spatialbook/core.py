@@ -134,8 +134,8 @@ def shipped(
     name: str = "ours",  # which system's weights
 ) -> Path:
     "Where the weights shipped with the book lie, in the checkout or in the installed package."
-    folders = [checkout() / "data" / "checkpoints"] if checkout() else [Path(__file__).resolve().parent / "checkpoints"]
-    path = folders[0] / chapter / f"{name}.safetensors"
+    folder = checkout() / "data" / "checkpoints" if checkout() else Path(__file__).resolve().parent / "weights"
+    path = folder / chapter / f"{name}.safetensors"
     if not path.exists():
         raise SpatialbookError("these weights are not shipped", path, f"Train them with `spatialbook {chapter} train`, or give --checkpoint")
     return path
@@ -240,7 +240,7 @@ def make_accelerator(
     accelerator = Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()), **kwargs)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched or ("MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ):
-        raise SpatialbookError(f"{launched} processes were launched, and {accelerator.num_processes} would train together",
+        raise SpatialbookError(f"{launched if 'WORLD_SIZE' in os.environ else 'several'} processes were launched, and {accelerator.num_processes} would train alone",
                                remedy="Launch with `accelerate launch --config_file configs/cpu2.yaml`")
     return accelerator
 

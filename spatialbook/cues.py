@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JND_ITD', 'JND_ILD', 'JND_IPD', 'JND_IC', 'JND_DOA', 'MAX_ITD', 'ITD_BAND', 'WINDOW', 'HOP', 'SILENCE', 'BAND_FLOOR',
-           'FADE', 'GATE', 'MAX_ILD', 'Spectra', 'check', 'binaural_spectra', 'cross_correlation', 'bins', 'read_peak',
-           'gate', 'pooled', 'sounding', 'itd', 'itd_track', 'ild_track', 'ild', 'erb_edges', 'band_sums', 'ild_bands',
+           'FADE', 'GATE', 'MAX_ILD', 'Spectra', 'check', 'binaural_spectra', 'cross_correlation', 'bins', 'band_sums',
+           'read_peak', 'gate', 'pooled', 'sounding', 'itd', 'itd_track', 'ild', 'ild_track', 'erb_edges', 'ild_bands',
            'ipd_bands', 'ipd', 'coherence_bands', 'coherence', 'is_mono', 'foa_direction', 'foa_direction_track',
            'why_nan']
 
@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
 from .core import SpatialbookError
 
 # %% ../nbs/05_cues.ipynb #5226a7e9
@@ -25,7 +24,6 @@ JND_ILD = 1.0  # dB; 0.5 to 1 at all frequencies (Mills 1960; Yost and Dye 1988)
 JND_IPD = 0.05  # rad, below 1 kHz (Breebaart and Faller 2007, section 3.5.1)
 JND_IC = 0.04  # for wide-band noise, from a coherence of 1 (Gabriel and Colburn 1981)
 JND_DOA = 1.0  # degrees in front, about 10 at the side (Mills 1958)
-
 MAX_ITD = 1e-3  # s; no human head reaches 0.8 ms
 ITD_BAND = (50.0, 1500.0)  # Hz; above, ears do not follow the fine structure (Brughera et al. 2013)
 WINDOW, HOP = 0.08, 0.04  # s; the binaural window of hearing is about 86 ms (Boehnke et al. 2002)
@@ -53,17 +51,17 @@ def check(
     if not isinstance(audio, Tensor) or not audio.is_floating_point():
         raise SpatialbookError("the audio is not a float tensor", remedy="Use audio.read_audio, or torch.as_tensor(x).float()")
     if audio.ndim < 2 or audio.shape[-2] != channels or audio.shape[-1] < 2:
-        raise SpatialbookError(f"shape {tuple(audio.shape)} is not (..., {channels}, samples)",
-                               remedy="One ear has no difference; give both" if channels == 2 else "Give AmbiX: W, Y, Z, X in SN3D")
+        raise SpatialbookError(f"shape {tuple(audio.shape)} is not (..., {channels}, samples)", remedy="Give both ears, or W, Y, Z, X of AmbiX")
     if not rate > 0: raise SpatialbookError(f"a sampling rate of {rate} Hz")
 
+# %% ../nbs/05_cues.ipynb #ffa50b5e
 def binaural_spectra(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
     hop: float = HOP,  # s
     window: float = WINDOW,  # s, periodic Hann; frame `t` is centred on `t * hop`
 ) -> Spectra:
-    "Powers and cross-spectrum, zero-padded so that a delay of 1 ms does not wrap around."
+    "Powers and cross-spectrum of the frames of two ears."
     check(ears, 2, rate)
     size, step = round(window * rate), max(1, round(hop * rate))
     n_fft = 2 ** math.ceil(math.log2(size + MAX_ITD * rate))
@@ -96,9 +94,15 @@ def cross_correlation(
     even, odd = s.real[..., lo:hi] @ cos[lo:hi], s.imag[..., lo:hi] @ sin[lo:hi]
     return torch.cat([(even - odd)[..., 1:].flip(-1), even + odd], -1)
 
+# %% ../nbs/05_cues.ipynb #46980099
 def bins(s: Spectra, edges) -> list:
     "The first bin at or above every edge, in Hz."
     return torch.searchsorted(s.freqs, torch.as_tensor(edges).to(s.freqs)).tolist()
+
+def band_sums(s: Spectra, edges) -> Tensor:
+    "left, right, real and imag summed between edges in Hz, `(4, ..., bands)`."
+    cuts = bins(s, edges)
+    return torch.stack([torch.stack(s[:4])[..., a:b].sum(-1) for a, b in zip(cuts, cuts[1:])], -1)
 
 # %% ../nbs/05_cues.ipynb #8376a894
 def read_peak(
@@ -133,28 +137,29 @@ def pooled(
     keep = gate((s.left + s.right)[..., lo:hi].sum(-1))[..., None]
     return Spectra(*[torch.where(keep, x, 0.0).sum(-2) for x in s[:4]], s.freqs)
 
+# %% ../nbs/05_cues.ipynb #4f96fcf7
 def _window_correlation(lag: Tensor) -> Tensor:
     "Autocorrelation of the Hann window at `lag` seconds, 1 at 0 (Boersma 1993, eq. 8)."
     u = lag.abs() / WINDOW
     return (1 - u) * (2 / 3 + torch.cos(2 * math.pi * u) / 3) + torch.sin(2 * math.pi * u) / (2 * math.pi)
 
+# %% ../nbs/05_cues.ipynb #b3985edf
 def sounding(ears: Tensor) -> Tensor:
     "Whether each ear sounds at all, bool `(..., 2)`; NaN counts as no."
     return ears.double().square().mean(-1).sqrt() > SILENCE
 
 def _filled(s: Spectra, left: Tensor, right: Tensor) -> Tensor:
-    "Whether a band with energies `left` and `right` holds more than -60 dB of the clip in each ear."
-    whole = (s.left + s.right).sum(-1)
-    return torch.minimum(left, right) > BAND_FLOOR * whole.reshape(whole.shape + (1,) * (left.ndim - whole.ndim))
+    "Whether bands with energies `left`, `right` `(..., bands)` hold more than -60 dB of the clip in each ear."
+    return torch.minimum(left, right) > BAND_FLOOR * (s.left + s.right).sum(-1, keepdim=True)
 
 # %% ../nbs/05_cues.ipynb #7c2f9f9a
-def _itd(s: Spectra, sounding: Tensor, max_itd: float) -> Tensor:
-    "ITD of spectra `(..., bins)`; `sounding` `(...)` says where both ears have sound."
+def _itd(s: Spectra, valid: Tensor, max_itd: float) -> Tensor:
+    "ITD of spectra `(..., bins)`, NaN where not `valid` `(...)`."
     (lo, hi), step = bins(s, ITD_BAND), max_itd / 100
     r = cross_correlation(s, lo, hi, max_itd, step)
     r = r / _window_correlation(torch.arange(-100, 101, dtype=r.dtype, device=r.device) * step)
-    valid = sounding & _filled(s, s.left[..., lo:hi].sum(-1), s.right[..., lo:hi].sum(-1))
-    return torch.where(valid, read_peak(r, step), torch.nan).float()
+    left, right, _, _ = band_sums(s, ITD_BAND)
+    return torch.where(valid & _filled(s, left, right)[..., 0], read_peak(r, step), torch.nan).float()
 
 def itd(
     ears: Tensor,  # `(..., 2, samples)`
@@ -177,6 +182,23 @@ def itd_track(
     keep = gate((s.left + s.right)[..., lo:hi].sum(-1))
     return _itd(s, keep & sounding(ears).all(-1, keepdim=True), max_itd)
 
+# %% ../nbs/05_cues.ipynb #6e57c393
+def _level_difference(left: Tensor, right: Tensor, valid: Tensor) -> Tensor:
+    "10 log10 of a ratio of energies, within +-60 dB, NaN where not `valid`."
+    tiny = torch.finfo(left.dtype).tiny
+    level = 10 * (torch.log10(left.clamp(min=tiny)) - torch.log10(right.clamp(min=tiny)))
+    return torch.where(valid, level.clamp(-MAX_ILD, MAX_ILD), torch.nan).float()
+
+def ild(
+    ears: Tensor,  # `(..., 2, samples)`
+    rate: int = None,  # Hz; not needed, here so that all cues are called alike
+) -> Tensor:  # dB, `(...)`; positive = left louder; NaN in silence, +-60 with one silent ear
+    "Broadband interaural level difference, 20 log10 of the ratio of root mean squares."
+    check(ears)
+    left, right = ears.double().square().mean(-1).unbind(-1)
+    return _level_difference(left, right, sounding(ears).any(-1))
+
+# %% ../nbs/05_cues.ipynb #e9efef33
 def ild_track(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
@@ -187,32 +209,12 @@ def ild_track(
     left, right = s.left.sum(-1), s.right.sum(-1)
     return _level_difference(left, right, gate(left + right) & sounding(ears).any(-1, keepdim=True))
 
-def _level_difference(left: Tensor, right: Tensor, valid: Tensor) -> Tensor:
-    "10 log10 of a ratio of energies, within +-60 dB, NaN where not `valid`."
-    tiny = torch.finfo(left.dtype).tiny
-    level = 10 * (torch.log10(left.clamp(min=tiny)) - torch.log10(right.clamp(min=tiny)))
-    return torch.where(valid, level.clamp(-MAX_ILD, MAX_ILD), torch.nan).float()
-
-# %% ../nbs/05_cues.ipynb #6e57c393
-def ild(
-    ears: Tensor,  # `(..., 2, samples)`
-    rate: int = None,  # Hz; not needed, here so that all cues are called alike
-) -> Tensor:  # dB, `(...)`; positive = left louder; NaN in silence, +-60 with one silent ear
-    "Broadband interaural level difference, 20 log10 of the ratio of root mean squares."
-    check(ears)
-    left, right = ears.double().square().mean(-1).unbind(-1)
-    return _level_difference(left, right, sounding(ears).any(-1))
-
+# %% ../nbs/05_cues.ipynb #bcf296f1
 def erb_edges(rate: int, low: float = 50.0, high: float = None) -> Tensor:
     "Edges in Hz of bands 1 ERB wide, up to half the rate (Glasberg and Moore 1990: number = 21.4 log10(1 + 0.00437 f))."
     number = lambda f: 21.4 * math.log10(1 + 0.00437 * f)
     bands = math.floor(number(min(high or rate / 2, rate / 2)) - number(low))
     return (10 ** ((number(low) + torch.arange(bands + 1, dtype=torch.float64)) / 21.4) - 1) / 0.00437
-
-def band_sums(s: Spectra, edges) -> Tensor:
-    "left, right, real and imag summed between edges in Hz, `(4, ..., bands)`."
-    cuts = bins(s, edges)
-    return torch.stack([torch.stack(s[:4])[..., a:b].sum(-1) for a, b in zip(cuts, cuts[1:])], -1)
 
 def ild_bands(
     ears: Tensor,  # `(..., 2, samples)`
@@ -223,7 +225,7 @@ def ild_bands(
     left, right, _, _ = band_sums(s, erb_edges(rate))
     return _level_difference(left, right, _filled(s, left + right, left + right) & sounding(ears).any(-1, keepdim=True))
 
-# %% ../nbs/05_cues.ipynb #bcf296f1
+# %% ../nbs/05_cues.ipynb #63430ca5
 def ipd_bands(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
@@ -241,6 +243,7 @@ def ipd(
     "One interaural phase difference for everything below 1.5 kHz: right for a tone or a narrow band, a mere summary otherwise."
     return ipd_bands(ears, rate, ITD_BAND)[..., 0]
 
+# %% ../nbs/05_cues.ipynb #0f3d1df1
 def coherence_bands(
     ears: Tensor,  # `(..., 2, samples)`
     rate: int,  # Hz
@@ -264,6 +267,7 @@ def coherence(
     energy = torch.where(value.isnan(), 0.0, energy)
     return (value.nan_to_num() * energy).sum(-1) / energy.sum(-1)                 # 0 / 0 = NaN: no band, no coherence
 
+# %% ../nbs/05_cues.ipynb #24199c52
 def is_mono(
     ears: Tensor,  # `(..., 2, samples)`
     floor: float = 1e-6,  # energy of L - R against L + R (-60 dB) that a lossy codec may add

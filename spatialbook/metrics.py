@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'LIMIT_DB', 'Metric', 'metric', 'envelope', 'stft', 'env', 'stft_legacy', 'env_legacy', 'wav', 'dphase',
-           'snr', 'si_sdr', 'mrstft', 'mel_bands', 'mel_rmse', 'mel_l1', 'mel_l2', 'mcd', 'unavailable', 'pesq', 'stoi',
-           'itd_us', 'ild_db', 'ild_erb_db', 'ipd', 'coherence', 'score']
+           'snr', 'snr_legacy', 'si_sdr', 'mrstft', 'mel_bands', 'mel_rmse', 'mel_l1', 'mel_l2', 'mcd', 'unavailable',
+           'pesq', 'stoi', 'itd_us', 'ild_db', 'ild_erb_db', 'ipd', 'coherence', 'score']
 
 # %% ../nbs/06_metrics.ipynb #3ac02cb1
 import math
@@ -64,7 +64,7 @@ def _peak_normalised(x: Tensor) -> Tensor:
     "Divided by the peak of both ears."
     return x / x.abs().max().clamp(min=1e-20)
 
-
+# %% ../nbs/06_metrics.ipynb #ce43049c
 def envelope(
     x: Tensor,  # `(..., samples)`
 ) -> Tensor:  # same shape
@@ -75,7 +75,7 @@ def envelope(
     if n % 2 == 0: keep[n // 2] = 1
     return torch.fft.ifft(spectrum * keep).abs()
 
-
+# %% ../nbs/06_metrics.ipynb #e0adc6ea
 def _stft_distance(pred: Tensor, truth: Tensor) -> Tensor:
     return 0.5 * (_stft16(pred) - _stft16(truth)).abs().square().mean((-2, -1)).sum()  # half: the mean runs over real and imaginary parts
 
@@ -95,7 +95,7 @@ def env(pred, truth, rate):
     "Envelope distance at 16 kHz, as heard: nothing is normalised."
     return _env_distance(_at(pred, rate, 16000), _at(truth, rate, 16000))
 
-
+# %% ../nbs/06_metrics.ipynb #198fe1d8
 @metric("lower")
 def stft_legacy(pred, truth, rate):
     "STFT distance as published: both clips divided by their own peak."
@@ -115,7 +115,7 @@ def _ratio_db(signal: Tensor, noise: Tensor) -> Tensor:
     "10 log10 of a ratio of energies within +-100 dB; NaN if both are 0."
     return (10 * torch.log10(signal / noise)).clamp(-LIMIT_DB, LIMIT_DB)
 
-
+# %% ../nbs/06_metrics.ipynb #c94f5ad9
 @metric("lower")
 def wav(pred, truth, rate):
     "Waveform distance: squared error, averaged over time, summed over the ears, times 1000."
@@ -128,11 +128,18 @@ def dphase(pred, truth, rate):
     p, t = (_stft16(y[0] - y[1]).angle() for y in (_at(pred, rate, 16000), _at(truth, rate, 16000)))
     return torch.pi - ((p - t).abs() - torch.pi).abs().mean()
 
-
+# %% ../nbs/06_metrics.ipynb #6e5aa65a
 @metric("higher", "dB")
 def snr(pred, truth, rate):
     "Signal-to-noise ratio over both ears; NaN for a silent truth."
     return _ratio_db(truth.square().sum(), (pred - truth).square().sum()) if truth.any() else math.nan
+
+
+@metric("higher", "dB")
+def snr_legacy(pred, truth, rate):
+    "Signal-to-noise ratio as published: 16 kHz, own peaks, and 1e-4 above and below (PseudoBinaural)."
+    p, t = (_peak_normalised(_at(x, rate, 16000)) for x in (pred, truth))
+    return 10 * torch.log10((t.square().mean() + 1e-4) / ((p - t).square().mean() + 1e-4))
 
 
 @metric("higher", "dB")
@@ -141,7 +148,7 @@ def si_sdr(pred, truth, rate):
     target = (pred * truth).sum(-1, keepdim=True) / truth.square().sum(-1, keepdim=True) * truth
     return _ratio_db(target.square().sum(-1), (pred - target).square().sum(-1)).mean()
 
-
+# %% ../nbs/06_metrics.ipynb #14106ab7
 @metric("lower")
 def mrstft(pred, truth, rate):
     "Multi-resolution STFT distance: spectral convergence plus log magnitude at three sizes (Yamamoto et al. 2020, eq. 4-6)."
@@ -167,7 +174,7 @@ def mel_bands(
     "Root-mean-square log-mel error of every band, mean of the ears."
     return _mel_error(pred, truth, rate).square().mean(-1).sqrt().mean(0)
 
-
+# %% ../nbs/06_metrics.ipynb #34a432b8
 @metric("lower", "ln")
 def mel_rmse(pred, truth, rate):
     "Root-mean-square log-mel error, mean of the ears."
@@ -185,7 +192,7 @@ def mel_l2(pred, truth, rate):
     "Frobenius norm of the log-mel error of both ears: it grows with the clip, as DiffBinaural logs it."
     return _mel_error(pred, truth, rate).norm()
 
-
+# %% ../nbs/06_metrics.ipynb #46769158
 @metric("lower", "dB")
 def mcd(pred, truth, rate):
     "Mel-cepstral distance, cepstra 1-13, no warping."
@@ -202,7 +209,7 @@ def unavailable(
     package = {"pesq": "pesq", "stoi": "pystoi"}.get(name)
     return f"the package {package} is not installed (pip install {package})" if package and find_spec(package) is None else None
 
-
+# %% ../nbs/06_metrics.ipynb #79a380f5
 @metric("higher", "MOS", cost="slow")
 def pesq(pred, truth, rate):
     "Wideband PESQ at 16 kHz, mean of the ears; a speech metric; NaN without the package, in silence, or below 0.25 s."
@@ -235,7 +242,7 @@ def ild_db(pred, truth, rate):
     "Absolute error of the broadband interaural level difference."
     return (cues.ild(pred) - cues.ild(truth)).abs()
 
-
+# %% ../nbs/06_metrics.ipynb #35fadfbc
 def _weighted(error: Tensor, weight: Tensor) -> Tensor:
     "Mean of `error` where it is known; NaN if it never is."
     known = ~error.isnan()
@@ -249,7 +256,7 @@ def ild_erb_db(pred, truth, rate):
     level = [(10 * (x[0].log10() - x[1].log10())).clamp(-cues.MAX_ILD, cues.MAX_ILD) for x in (p, t)]
     return _weighted((level[0] - level[1]).abs(), t.sum(0))
 
-
+# %% ../nbs/06_metrics.ipynb #2507ab49
 @metric("lower", "rad", cues.JND_IPD)
 def ipd(pred, truth, rate):
     "Absolute wrapped error of the interaural phase difference below 1.5 kHz, weighted by the truth's energy; chance is pi / 2."

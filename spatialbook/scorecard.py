@@ -109,15 +109,16 @@ class Scorecard:
             if m not in self.better and m not in METRICS: raise SpatialbookError(f"is lower or higher {m} better?", remedy=f"Give better={{'{m}': 'lower'}}")
             self.better.setdefault(m, METRICS[m].better if m in METRICS else None)
         self.measured[system] = Row(values, split or self.split, selected_on, normalised_by, stored)
-        self._summarise()
+        self._summarise(self.measured if system == self.floor else [system])
         return self
 
-    def _summarise(self):
+    def _summarise(self, systems):
         "Fill `rows`; differences appear as soon as the floor is in."
-        nothing = np.full(self.n, math.nan)
         floor = self.measured.get(self.floor)
-        metrics = lambda row: [m for m in self.better if any(m in v for v in row.clips.values())]
-        self.rows = {s: {m: summary(r.values(m), floor.values(m) if floor else nothing) for m in metrics(r)} for s, r in self.measured.items()}
+        for s in systems:
+            row = self.measured[s]
+            metrics = [m for m in self.better if any(m in v for v in row.clips.values())]
+            self.rows[s] = {m: summary(row.values(m), floor.values(m) if floor else np.full(self.n, math.nan)) for m in metrics}
 
 # %% ../nbs/07_scorecard.ipynb #7d1f2fe7
 def audit(
@@ -153,9 +154,12 @@ def _read(path: Path) -> dict:
     except FileNotFoundError: raise SpatialbookError("there is no such file", path, "Run `spatialbook CHAPTER evaluate --out DIR`") from None
     except ValueError: raise SpatialbookError("not a JSON file", path) from None
 
-
-def save(card: Scorecard, folder) -> list:
-    "Audit, then write `scorecard.json` and `clips.json`; returns the auditor's remarks."
+# %% ../nbs/07_scorecard.ipynb #68b8db3f
+def save(
+    card: Scorecard,
+    folder,  # made if it does not exist
+) -> list:  # the auditor's remarks
+    "Audit, then write `scorecard.json` and `clips.json`."
     remarks = audit(card)
     _write(Path(folder) / "clips.json", {s: {**asdict(r), "clips": _finite(r.clips)} for s, r in card.measured.items()})
     _write(Path(folder) / "scorecard.json", asdict(card))
@@ -172,7 +176,8 @@ def load(
     except TypeError as error: raise SpatialbookError(f"not a scorecard ({error})", path) from None
     if (path.parent / "clips.json").exists():
         card.measured = {s: Row(**r) for s, r in _read(path.parent / "clips.json").items()}
-        card._summarise()
+        card.rows = {}
+        card._summarise(card.measured)
         for s, cells in content["rows"].items():
             for m, cell in cells.items():
                 again = card.rows.get(s, {}).get(m, {})
@@ -229,6 +234,9 @@ def table(
     return pd.DataFrame({label(s): {name(m): cell(cells.get(m), card.better[m]) for m in metrics or card.better} for s, cells in card.rows.items()})
 
 
+Scorecard.table = table
+
+# %% ../nbs/07_scorecard.ipynb #fb5e1d82
 def figure(
     card: Scorecard,
     metrics: list = None,  # all when None
@@ -254,7 +262,7 @@ def figure(
     return fig
 
 
-Scorecard.table, Scorecard.figure = table, figure
+Scorecard.figure = figure
 
 # %% ../nbs/07_scorecard.ipynb #0ae6bc05
 def compare(
@@ -264,6 +272,7 @@ def compare(
     "What changed between two scorecards, paired by clip. Raises `ProtocolError` if they are about different data."
     for key in ("chapter", "data", "split", "tier", "n", "generator_version"):
         if getattr(old, key) != getattr(new, key): raise ProtocolError("mixed-splits", f"{key} is {getattr(old, key)!r} in one card and {getattr(new, key)!r} in the other")
+    if not (old.measured and new.measured): raise PairingError("a scorecard without clips.json cannot be compared clip by clip")
     changes = []
     for s in [s for s in old.measured if s in new.measured]:
         if set(old.measured[s].clips) != set(new.measured[s].clips): raise PairingError(f"row {s} holds different clips in the two cards")

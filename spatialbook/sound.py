@@ -8,8 +8,8 @@ __all__ = ['BITS', 'SURROUND', 'rms', 'peak', 'db', 'limit', 'set_rms', 'resampl
 
 # %% ../nbs/01b_sound.ipynb #51f00de4
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Iterable, Iterator
 
 import numpy as np
 import soundfile
@@ -166,7 +166,9 @@ def read_blocks(
                 yield block
         if stream and seen:
             rest = stream.resample_chunk(np.zeros((0, file.channels), np.float32), last=True)
-            yield _checked(rest[:round(seen * out / file.samplerate) - given], path)
+            rest = rest[:max(0, max(1, round(seen * out / file.samplerate)) - given)]  # soxr may give one sample more than promised
+            if len(rest):
+                yield _checked(rest, path)
     if not seen:
         raise SpatialbookError("holds no samples", path, "record or export it again")
 

@@ -6,6 +6,7 @@
 __all__ = ['Trainer']
 
 # %% ../nbs/09_training.ipynb #a4b7883b
+import atexit
 import json
 import math
 import signal
@@ -43,6 +44,11 @@ class Trainer(Engine):
         if not (config.max_steps or config.epochs or config.max_minutes): raise SpatialbookError("this training would never end", remedy="Give --max_steps, --epochs or --max_minutes")
 
 # %% ../nbs/09_training.ipynb #593f660e
+def _leave():
+    "Close the connections of a process group on CPUs: a process that ends with them open may abort (std::terminate in gloo's threads)."
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo": torch.distributed.destroy_process_group()
+
+
 @patch
 def _prepare(self: Trainer, train):
     "Accelerator, devices, optimisers, and how long the run will be."
@@ -51,6 +57,8 @@ def _prepare(self: Trainer, train):
     config, recipe = self.config, self.recipe
     names = [t for t in config.trackers if t in {str(x.value) for x in get_available_trackers()}]
     self.accelerator = make_accelerator(log_with=names or None, project_config=ProjectConfiguration(str(self.out), logging_dir=str(self.out / "trackers")))
+    atexit.unregister(_leave)
+    atexit.register(_leave)
     for t in set(config.trackers) - set(names): self.accelerator.print(f"spatialbook: {t} is not installed; metrics.jsonl holds the same numbers", file=sys.stderr)
     device, parts = self.accelerator.device, self.accelerator.num_processes * config.accumulate
     if config.batch_size % parts: raise SpatialbookError(f"a batch of {config.batch_size} clips cannot be cut into {parts} equal parts", remedy="Give a multiple as --batch_size")

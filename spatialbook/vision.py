@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .core import SpatialbookError, home, torch_generator
+from .assets import locate
+from .core import SpatialbookError, torch_generator
 
 # %% ../nbs/10_vision.ipynb #299edc1c
 class SameConv2d(nn.Conv2d):
@@ -165,12 +166,14 @@ class HubEncoder(nn.Module):
         try:
             from transformers import AutoModel, CLIPVisionModel
         except ImportError as error:
-            raise SpatialbookError(f"the encoder {name!r} needs the library transformers", remedy="pip install transformers, or use 'efficientnet'") from error
+            remedy = "pip install transformers, or use 'efficientnet'"
+            raise SpatialbookError(f"{name!r} needs the library transformers", remedy=remedy) from error
         source = str(weights or self.published[name])
         try:
             self.model = (CLIPVisionModel if name == "clip" else AutoModel).from_pretrained(source, local_files_only=True)
         except (OSError, ValueError) as error:
-            raise SpatialbookError(f"no weights of {name!r} on this machine", source, "Download them with huggingface_hub, or give their folder as weights") from error
+            remedy = "Download them with huggingface_hub, or give their folder as weights"
+            raise SpatialbookError(f"no weights of {name!r} on this machine", source, remedy) from error
         self.patch, width = self.model.config.patch_size, self.model.config.hidden_size
         self.channels = {self.patch: width, 32: width}
         if name == "clip": self.mean, self.std = (0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758)
@@ -178,19 +181,20 @@ class HubEncoder(nn.Module):
 
     def features(self, x: Tensor, stride: int = None) -> Tensor:  # (B, 3, H, W) -> (B, C, H/patch, W/patch); the stride is the patch's
         h, w = (max(n // self.patch, 1) for n in x.shape[-2:])
-        x = F.interpolate(x, (h * self.patch, w * self.patch), mode="bilinear", antialias=True) if x.shape[-2:] != (h * self.patch, w * self.patch) else x
+        size = (h * self.patch, w * self.patch)
+        if x.shape[-2:] != size: x = F.interpolate(x, size, mode="bilinear", antialias=True)
         tokens = self.model(pixel_values=x, interpolate_pos_encoding=True).last_hidden_state[:, -h * w:]
         return tokens.transpose(1, 2).unflatten(2, (h, w))
 
 # %% ../nbs/10_vision.ipynb #abf9b55d
 def encoder(
-    name: str = "efficientnet",  # 'efficientnet' (ImageNet weights), 'resnet18' (fresh unless weights are given), 'clip' or 'dino' (if installed)
+    name: str = "efficientnet",  # 'efficientnet' (ImageNet weights), 'resnet18' (fresh unless weights are given), 'clip', 'dino'
     weights=None,  # file (or folder, for 'clip' and 'dino') of weights to use instead
     frozen: bool = True,  # for inference: batch normalisation folded, no gradients; otherwise ready to train
 ) -> nn.Module:  # has `.features(x, stride=32)`, `.channels[stride]`, `.mean`, `.std`
     "A visual encoder by its name. Raises `SpatialbookError` for an unknown name or weights that are not there."
     if name == "efficientnet":
-        net = load_weights(EfficientNetLite0(), weights or home() / "assets" / "efficientnet" / "efficientnet-lite0-57934424.pth")
+        net = load_weights(EfficientNetLite0(), weights or locate("efficientnet") / "efficientnet-lite0-57934424.pth")
     elif name == "resnet18":
         net = ResNet18(generator=torch_generator("resnet18"))
         if weights: load_weights(net, weights)
@@ -213,7 +217,6 @@ def preprocess(
 _shared = lru_cache(maxsize=2)(encoder)
 
 # %% ../nbs/10_vision.ipynb #16b95502
-@torch.inference_mode()
 def feature_map(
     frames: Tensor,  # uint8 `(L, H, W, 3)`
     net="efficientnet",  # encoder or its name
@@ -226,10 +229,11 @@ def feature_map(
     net = _shared(net) if isinstance(net, str) else net
     look = lambda x: net.features(x, stride)
     device, maps = next(net.parameters()).device, []
-    for part in frames.split(batch):
-        x = preprocess(part.to(device), net)
-        maps.append((look(x) + look(x.flip(-1)).flip(-1)) / 2 if symmetric else look(x))
-    return torch.cat(maps).contiguous()
+    with torch.inference_mode():
+        for part in frames.split(batch):
+            x = preprocess(part.to(device), net)
+            maps.append((look(x) + look(x.flip(-1)).flip(-1)) / 2 if symmetric else look(x))
+    return torch.cat(maps).contiguous()                          # joined outside: a model may be trained on it
 
 # %% ../nbs/10_vision.ipynb #b7d80816
 def _covered(low: Tensor, high: Tensor, cells: int) -> Tensor:  # (..., ), (..., ) in 0..1 -> (..., cells)
@@ -243,7 +247,8 @@ def box_features(
     boxes: Tensor,  # `(L, N, 4)`: x0, y0, x1, y1 in 0..1, NaN where absent
 ) -> tuple[Tensor, Tensor]:  # `(L, N, C)`, and bool `(L, N)`: True where there was no box
     "Area-weighted mean of the map under each box (exact region pooling, Jiang et al. 2018, eq. 4, on whole cells)."
-    if boxes.shape[::2] != (fmap.shape[0], 4): raise SpatialbookError(f"boxes {tuple(boxes.shape)} do not fit {fmap.shape[0]} pictures", remedy="Give (L, N, 4)")
+    if boxes.shape[::2] != (fmap.shape[0], 4):
+        raise SpatialbookError(f"boxes {tuple(boxes.shape)} do not fit {fmap.shape[0]} pictures", remedy="Give (L, N, 4)")
     x0, y0, x1, y1 = boxes.to(fmap).unbind(-1)
     across, down = _covered(x0, x1, fmap.shape[-1]), _covered(y0, y1, fmap.shape[-2])
     area = across.sum(-1) * down.sum(-1)

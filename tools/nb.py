@@ -120,6 +120,9 @@ def _run(notebook):
         directives = extract_directives(cell, remove=False)
         return bool(flags & directives.keys()) or directives.get("eval:", [""])[0] == "false"
 
+    for cell in nb.cells:
+        if not skipped(cell):
+            cell.outputs = []  # a cell that no longer says anything must not keep what it once said
     shell = CaptureShell(notebook, mpl_format="png")
     shell.run("import matplotlib.pyplot as plt; plt.rcParams['figure.dpi'] = 72")
     try:

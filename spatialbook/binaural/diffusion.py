@@ -60,8 +60,7 @@ def into_disc(
     radius: float = 0.95,
 ) -> Tensor:
     "The nearest point of the disc."
-    size = z.square().sum(1, keepdim=True).sqrt()
-    return z * (radius / size.clamp_min(radius))
+    return z * (radius / z.square().sum(1, keepdim=True).clamp_min(radius ** 2).sqrt())  # in this order the gradient at 0 is finite
 
 # %% ../../nbs/binaural/03_diffusion.ipynb #3a3681d6
 @torch.no_grad()

@@ -102,6 +102,7 @@ class Steering(nn.Module):
         super().__init__()
         self.norm, self.query, self.key = nn.GroupNorm(1, channels), nn.Conv2d(channels, width, 1), nn.Linear(width, width)
         self.head = nn.Sequential(nn.Linear(4 * (2 * octaves + 1), 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2 * bands, bias=False))
+        nn.init.zeros_(self.head[-1].weight)  # before it has learnt anything, everything is in the middle
         self.sharpness = nn.Parameter(torch.full((1,), 5.0))
         self.bands, self.octaves = bands, octaves
 

@@ -1,0 +1,42 @@
+"""What a newcomer reads first: links that lead somewhere, a complete NOTICE, a citation that can be cited."""
+import json
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_map_leads_into_every_room():
+    cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]
+    links = set(re.findall(r"\]\(([^)\s]+\.ipynb)\)", "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")))
+    rooms = {p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts} - {"index.ipynb"}
+    assert links == rooms, f"dead: {links - rooms}; not on the map: {rooms - links}"
+
+
+def test_links_of_the_readme():
+    "The README lies one folder above the page it is made from."
+    targets = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert targets and [t for t in targets if not t.startswith(("http", "#")) and not (ROOT / t).exists()] == []
+
+
+def test_notice_holds_the_ledger():
+    from spatialbook.assets import notice
+    text = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert text.endswith("\n\n" + notice() + "\n"), "NOTICE ends with `spatialbook.assets.notice()`: paste it again"
+    for name in ("DiffBinaural", "BigVGAN", "BatVision", "Morgado", "Redondo", "No code of theirs was copied"):
+        assert name in text
+
+
+def test_citation():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    ini = ConfigParser(delimiters=["="])
+    ini.read(ROOT / "settings.ini")
+    assert cff["cff-version"] == "1.2.0" and {"message", "title", "authors", "type"} <= cff.keys()
+    assert str(cff["version"]) == ini["DEFAULT"]["version"] and cff["license"] == "Apache-2.0"
+    assert all({"type", "title", "authors"} <= r.keys() for r in cff["references"])
+    credited = " ".join(r["title"] + r["notes"] + str(r["authors"]) for r in cff["references"])
+    for name in ("DiffBinaural", "BigVGAN", "BatVision", "Binaural Attention", "Morgado", "Redondo"):
+        assert name in credited

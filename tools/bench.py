@@ -1,0 +1,90 @@
+"""How much faster are the fast ways than the plain ones? Runs the notebooks' benchmark cells and writes data/runs/bench.json.
+
+    python tools/bench.py [--only NAME]
+
+A benchmark is a code cell that leaves two functions without arguments, `plain` and `fast`, which compute the same thing (a cell above it
+proves that they do). Its first line keeps it out of the tests, its second line names it:
+
+    #| slow
+    # bench: NAME
+    plain, fast = lambda: by_the_book(x), lambda: quickly(x)
+
+Each notebook runs in a process of its own down to its last benchmark. Both functions are called once to warm up and then in turn, so that
+whatever else the machine does hits both. Only ratios are kept: seconds of one machine say nothing about another.
+"""
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = re.compile(r"#\|\s*slow\s*\n#\s*bench:\s*(\S+)")
+SECONDS, TURNS = 20, 15  # stop after so long or so often, but not before 3 turns
+
+
+def names(path):
+    "The benchmarks of a notebook."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [found[1] for c in cells if c["cell_type"] == "code" and (found := NAME.match("".join(c["source"])))]
+
+
+def compare(plain, fast):
+    "How many times as long `plain` takes: median, least and most over the turns."
+    def seconds(function):
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+    plain(), fast()
+    ratios, end = [], time.perf_counter() + SECONDS
+    while len(ratios) < 3 or (len(ratios) < TURNS and time.perf_counter() < end):
+        ratios.append(seconds(plain) / seconds(fast))
+    return dict(speedup=round(statistics.median(ratios), 2), least=round(min(ratios), 2), most=round(max(ratios), 2), turns=len(ratios))
+
+
+def run(task):
+    "The cells of a notebook that tests run too, and the benchmarks that are wanted."
+    from execnb.nbio import read_nb
+    from execnb.shell import CaptureShell
+    from nbdev.config import get_config
+    from nbdev.process import extract_directives
+    path, wanted = task
+    flags, shell, results = set(get_config(path=ROOT).tst_flags.split()), CaptureShell(path, mpl_format=None), {}
+    os.chdir(path.parent)
+    for cell in (c for c in read_nb(path).cells if c.cell_type == "code" and wanted - results.keys()):
+        found, directives = NAME.match(cell.source), extract_directives(cell, remove=False)
+        if found[1] not in wanted if found else flags & directives.keys() or directives.get("eval:") == ["false"]:
+            continue
+        shell.run(cell.source)
+        if shell.exc:
+            raise RuntimeError(f"{path.relative_to(ROOT)}: {shell.exc!r} in\n{cell.source}")
+        if found:
+            results[found[1]] = dict(notebook=path.relative_to(ROOT).as_posix(), **compare(shell.user_ns["plain"], shell.user_ns["fast"]))
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="NAME", help="one benchmark; the other entries of the file stay as they are")
+    only = parser.parse_args().only
+    os.environ.pop("IN_TEST", None)
+    os.environ.update(MPLBACKEND="agg", SPATIALBOOK_QUIET="1")
+    tasks = [(p, {n for n in names(p) if only in (None, n)}) for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+    tasks, out = [t for t in tasks if t[1]], ROOT / "data" / "runs" / "bench.json"
+    if only and not tasks:
+        sys.exit(f"no benchmark is called '{only}'")
+    benchmarks = json.loads(out.read_text())["benchmarks"] if only and out.exists() else {}
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for results in pool.imap(run, tasks):
+            benchmarks |= results
+            for name, r in results.items():
+                print(f"{name:32s}{r['speedup']:8.2f} times as fast ({r['least']} to {r['most']} in {r['turns']} turns)", flush=True)
+    import torch
+    machine = dict(cpus=os.cpu_count(), threads=torch.get_num_threads(), torch=torch.__version__, python=sys.version.split()[0])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(dict(machine=machine, benchmarks=dict(sorted(benchmarks.items()))), indent=1) + "\n")
+    print(f"{len(benchmarks)} benchmarks in {out.relative_to(ROOT)}")
