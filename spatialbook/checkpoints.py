@@ -104,7 +104,8 @@ def read_folder(
     "Read a folder back and check every byte of it. Raises SpatialbookError naming the damaged file."
     path = Path(path)
     if not (path / "SHA256SUMS").exists(): raise SpatialbookError("is no checkpoint: SHA256SUMS is missing", path, remedy)
-    sums = dict(reversed(line.split("  ", 1)) for line in (path / "SHA256SUMS").read_text(encoding="utf-8", errors="replace").splitlines() if "  " in line)
+    lines = (path / "SHA256SUMS").read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
     names = [n for n in sums if only is None or Path(n).stem in (*only, "state")]
     content = {}
     for name in dict.fromkeys([*names, "state.json", "state.safetensors"]):
@@ -125,10 +126,12 @@ def fill(
     "Load `weights` strictly. Raises SpatialbookError when they were made for another architecture."
     here = module.state_dict()
     wrong = [f"{k} is missing" for k in here if k not in weights] + [f"{k} is not known here" for k in weights if k not in here]
-    wrong += [f"{k} is {tuple(weights[k].shape)} in the file and {tuple(v.shape)} here" for k, v in here.items() if k in weights and v.shape != weights[k].shape]
+    wrong += [f"{k} is {tuple(weights[k].shape)} in the file and {tuple(v.shape)} here"
+              for k, v in here.items() if k in weights and v.shape != weights[k].shape]
     if wrong:
-        raise SpatialbookError(f"its weights of '{name}' were made for another architecture: {'; '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}",
-                               path, "Build the model with the configuration stored beside the weights")
+        said = "; ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise SpatialbookError(f"its weights of '{name}' were made for another architecture: {said}", path,
+                               "Build the model with the configuration stored beside the weights")
     module.load_state_dict({k: v.to(here[k].dtype) for k, v in weights.items()})
     return module
 
@@ -146,7 +149,8 @@ def export_weights(
         for key, value in (module.state_dict() if isinstance(module, nn.Module) else module).items():
             value = value.half() if half and value.is_floating_point() else value
             if value.is_floating_point() and not value.isfinite().all():
-                raise SpatialbookError(f"'{name}.{key}' is not finite{' as a 16-bit float' if half else ''}", path, "Export an earlier checkpoint, or 32-bit floats")
+                raise SpatialbookError(f"'{name}.{key}' is not finite{' as a 16-bit float' if half else ''}", path,
+                                       "Export an earlier checkpoint, or 32-bit floats")
             tensors[f"{name}/{key}"] = value.detach().to("cpu", copy=True).contiguous()
         story[name] = dict(kind=type(module).__name__, numbers=sum(v.numel() for k, v in tensors.items() if k.startswith(f"{name}/")))
     with atomic_path(path) as temporary: save_file(tensors, temporary)

@@ -251,7 +251,11 @@ def launch(
     num_processes: int = 2,  # how many
 ):
     "Run `function` in several processes from a notebook. Nothing comes back: let rank 0 write a file."
+    import socket
     from accelerate import notebook_launcher
     from accelerate.state import AcceleratorState
+    with socket.socket() as s:  # a port nobody uses: the default one may still be held by a launch before
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
     AcceleratorState._reset_state(reset_partial_state=True)  # a live accelerator in this process would make the children run alone
-    notebook_launcher(function, args, num_processes=num_processes)
+    notebook_launcher(function, args, num_processes=num_processes, use_port=str(port))

@@ -126,7 +126,7 @@ def wav(pred, truth, rate):
 def dphase(pred, truth, rate):
     "Phase distance of the difference signal L - R at 16 kHz (PseudoBinaural); chance is pi / 2."
     p, t = (_stft16(y[0] - y[1]).angle() for y in (_at(pred, rate, 16000), _at(truth, rate, 16000)))
-    return torch.pi - ((p - t).abs() - torch.pi).abs().mean()
+    return (torch.pi - ((p - t).abs() - torch.pi).abs()).clamp(min=0).mean()
 
 # %% ../nbs/06_metrics.ipynb #6e5aa65a
 @metric("higher", "dB")

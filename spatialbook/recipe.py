@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from .core import seed_of
+from .core import SpatialbookError, seed_of
 
 # %% ../nbs/08c_recipe.ipynb #124dfe8d
 @dataclass
@@ -48,7 +48,20 @@ class TrainConfig:
 
     def fixed(self) -> dict:
         "The settings a resume must share with the run it continues."
-        return {k: v for k, v in json.loads(json.dumps(asdict(self), default=str)).items() if k not in self.free}
+        return {k: v for k, v in self.plain().items() if k not in self.free}
+
+    def plain(self) -> dict:
+        "The settings as JSON has them."
+        return json.loads(json.dumps(asdict(self), default=str))
+
+    def check(self):
+        "Raise SpatialbookError when no training can be made of these settings."
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise SpatialbookError(f"precision '{self.precision}' is not offered", remedy="Choose auto, fp32 or bf16; fp16 overflows")
+        if self.schedule not in ("constant", "cosine", "linear"):
+            raise SpatialbookError(f"schedule '{self.schedule}' is unknown", remedy="Choose constant, cosine or linear")
+        if not (self.max_steps or self.epochs or self.max_minutes):
+            raise SpatialbookError("this training would never end", remedy="Give --max_steps, --epochs or --max_minutes")
 
 # %% ../nbs/08c_recipe.ipynb #f759cf81
 class Recipe:

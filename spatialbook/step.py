@@ -6,14 +6,17 @@
 __all__ = ['Average', 'split', 'Engine']
 
 # %% ../nbs/08d_step.ipynb #00d2cfaf
+import atexit
 import math
+import sys
 from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .core import SpatialbookError, make_accelerator
 from .recipe import Recipe, TrainConfig, seed_everything
 
 # %% ../nbs/08d_step.ipynb #fe6ec638
@@ -79,9 +82,46 @@ class Engine:
         recipe: Recipe,  # what is learnt
         config: TrainConfig,  # how long, how large, how often
     ):
+        config.check()
         self.recipe, self.config = recipe, config
         self.accelerator = self.average = None  # set when training begins
         self.optimizers, self.statistics, self.faults = {}, [], []  # statistics: buffers of batch norms; a bad batch would spoil them
+
+# %% ../nbs/08d_step.ipynb #b64bda74
+def _leave():
+    "Close the connections between processes on CPUs: a process that ends with them open may abort (std::terminate in gloo's threads)."
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo": group.destroy_process_group()
+
+
+@patch
+def prepare(self: Engine, train):
+    "Accelerator, devices, optimisers, and how long the run will be. Raises SpatialbookError when settings and data do not fit."
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import ProjectConfiguration
+    config, recipe = self.config, self.recipe
+    names = [t for t in config.trackers if t in {str(x.value) for x in get_available_trackers()}]
+    folders = ProjectConfiguration(config.out, logging_dir=f"{config.out}/trackers")
+    self.accelerator = make_accelerator(log_with=names or None, project_config=folders)
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+    for t in config.trackers:
+        if t not in names: self.accelerator.print(f"spatialbook: {t} is not installed; metrics.jsonl holds the same numbers", file=sys.stderr)
+    device, parts = self.accelerator.device, self.accelerator.num_processes * config.accumulate
+    if config.batch_size % parts:
+        raise SpatialbookError(f"a batch of {config.batch_size} clips cannot be cut into {parts} equal parts", remedy="Give a multiple as --batch_size")
+    if not len(train): raise SpatialbookError("there is nothing to train on: the data set is empty", remedy="Look at --data")
+    for module in recipe.frozen.values(): module.to(device).eval().requires_grad_(False)
+    for module in recipe.modules.values(): module.to(device).train()
+    self.optimizers = recipe.optimizers()
+    for optimizer in self.optimizers.values():
+        for group in optimizer.param_groups: group.setdefault("initial_lr", group["lr"])
+    bf16 = config.precision == "bf16" or config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    self.autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    layers = [layer for module in recipe.modules.values() for layer in module.modules()]
+    self.statistics = [b for layer in layers if isinstance(layer, nn.modules.batchnorm._NormBase) for b in layer.buffers()]
+    self.n = len(train)
+    self.total = min([s for s in (config.max_steps, math.ceil(config.epochs * self.n / config.batch_size)) if s], default=0)
 
 # %% ../nbs/08d_step.ipynb #6637ae59
 @patch
@@ -89,6 +129,14 @@ def agree(self: Engine, *numbers: float) -> list:
     "The largest of each number over all processes."
     if self.accelerator.num_processes == 1: return list(numbers)
     return self.accelerator.gather(torch.tensor([numbers], dtype=torch.float32, device=self.accelerator.device)).max(0).values.tolist()
+
+
+@patch
+def _share(self: Engine, tensors):
+    "Give every process the tensors of the first."
+    from accelerate.utils import broadcast
+    if self.accelerator.num_processes == 1: return
+    for t in tensors: t.data.copy_(broadcast(t.data.contiguous()))
 
 
 @patch

@@ -6,7 +6,6 @@
 __all__ = ['Trainer']
 
 # %% ../nbs/09_training.ipynb #a4b7883b
-import atexit
 import json
 import math
 import signal
@@ -14,17 +13,15 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from fastcore.basics import patch
-from torch import nn
 
 from .checkpoints import append_row, cut_rows, fill, pack, read_folder, save_folder, settle
-from .core import SpatialbookError, atomic_path, make_accelerator, progress, seed_of
+from .core import SpatialbookError, atomic_path, progress, seed_of
 from .recipe import Recipe, TrainConfig, draws, loader, seed_everything
 from .step import Average, Engine
 
@@ -39,42 +36,8 @@ class Trainer(Engine):
     ):
         super().__init__(recipe, config)
         self.out, self.best, self.checked, self.sums = Path(config.out), None, -1, {}
-        if config.precision not in ("auto", "fp32", "bf16"): raise SpatialbookError(f"precision '{config.precision}' is not offered", remedy="Choose auto, fp32 or bf16; fp16 overflows")
-        if config.schedule not in ("constant", "cosine", "linear"): raise SpatialbookError(f"schedule '{config.schedule}' is unknown", remedy="Choose constant, cosine or linear")
-        if not (config.max_steps or config.epochs or config.max_minutes): raise SpatialbookError("this training would never end", remedy="Give --max_steps, --epochs or --max_minutes")
 
 # %% ../nbs/09_training.ipynb #593f660e
-def _leave():
-    "Close the connections of a process group on CPUs: a process that ends with them open may abort (std::terminate in gloo's threads)."
-    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo": torch.distributed.destroy_process_group()
-
-
-@patch
-def _prepare(self: Trainer, train):
-    "Accelerator, devices, optimisers, and how long the run will be."
-    from accelerate.tracking import get_available_trackers
-    from accelerate.utils import ProjectConfiguration
-    config, recipe = self.config, self.recipe
-    names = [t for t in config.trackers if t in {str(x.value) for x in get_available_trackers()}]
-    self.accelerator = make_accelerator(log_with=names or None, project_config=ProjectConfiguration(str(self.out), logging_dir=str(self.out / "trackers")))
-    atexit.unregister(_leave)
-    atexit.register(_leave)
-    for t in set(config.trackers) - set(names): self.accelerator.print(f"spatialbook: {t} is not installed; metrics.jsonl holds the same numbers", file=sys.stderr)
-    device, parts = self.accelerator.device, self.accelerator.num_processes * config.accumulate
-    if config.batch_size % parts: raise SpatialbookError(f"a batch of {config.batch_size} clips cannot be cut into {parts} equal parts", remedy="Give a multiple as --batch_size")
-    if not len(train): raise SpatialbookError("there is nothing to train on: the data set is empty", remedy="Look at --data")
-    for module in recipe.frozen.values(): module.to(device).eval().requires_grad_(False)
-    for module in recipe.modules.values(): module.to(device).train()
-    self.optimizers = recipe.optimizers()
-    for optimizer in self.optimizers.values():
-        for group in optimizer.param_groups: group.setdefault("initial_lr", group["lr"])
-    bf16 = config.precision == "bf16" or config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    self.autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-    self.statistics = [b for m in recipe.modules.values() for n in m.modules() if isinstance(n, nn.modules.batchnorm._NormBase) for b in n.buffers()]
-    self.n = len(train)
-    self.total = min([s for s in (config.max_steps, math.ceil(config.epochs * self.n / config.batch_size)) if s], default=0)
-
-# %% ../nbs/09_training.ipynb #15e610d4
 @patch
 def _open(self: Trainer):
     "Begin, or go on from `last/`."
@@ -91,29 +54,16 @@ def _open(self: Trainer):
         self._save()
     if main:
         cut_rows(self.out / "metrics.jsonl", self.step)
-        with atomic_path(self.out / "config.json") as temporary: temporary.write_text(json.dumps(self._plain(), indent=1) + "\n", encoding="utf-8")
+        with atomic_path(self.out / "config.json") as temporary:
+            temporary.write_text(json.dumps(self.config.plain(), indent=1) + "\n", encoding="utf-8")
     self.accelerator.init_trackers("spatialbook", init_kwargs={"tensorboard": {"purge_step": self.step + 1}})
     self.accelerator.wait_for_everyone()
-
-
-@patch
-def _share(self: Trainer, tensors):
-    "Give every process the tensors of the first."
-    from accelerate.utils import broadcast
-    if self.accelerator.num_processes == 1: return
-    for t in tensors: t.data.copy_(broadcast(t.data.contiguous()))
 
 
 @patch
 def _averaged(self: Trainer) -> Average:
     "The average of the modules that want one."
     return Average({n: m for n, m in self.recipe.modules.items() if self.recipe.averaged is None or n in self.recipe.averaged}, self.config.ema)
-
-
-@patch
-def _plain(self: Trainer) -> dict:
-    "The configuration as JSON has it."
-    return json.loads(json.dumps(asdict(self.config), default=str))
 
 # %% ../nbs/09_training.ipynb #b4a66a0c
 @patch
@@ -124,8 +74,9 @@ def _save(self: Trainer):
     if self.accelerator.is_main_process:
         weights = {n: m.state_dict() for n, m in self.recipe.modules.items()} | {f"{n}.ema": w for n, w in self.average.weights().items()}
         numbers = {k: getattr(self, k) for k in self.remembered}
-        save_folder(self.out / "last", weights, dict(**numbers, updates=self.average.updates, config=self._plain(), fingerprint=self.fingerprint, extra=extra,
-                                                     world=self.accelerator.num_processes, optimizers={n: o.state_dict() for n, o in self.optimizers.items()}))
+        story = dict(config=self.config.plain(), fingerprint=self.fingerprint, world=self.accelerator.num_processes)
+        moments = {n: o.state_dict() for n, o in self.optimizers.items()}
+        save_folder(self.out / "last", weights, dict(**numbers, **story, updates=self.average.updates, optimizers=moments, extra=extra))
     self.accelerator.wait_for_everyone()
 
 # %% ../nbs/09_training.ipynb #a1547e96
@@ -135,9 +86,13 @@ def _restore(self: Trainer, last: Path):
     weights, state = read_folder(last, remedy=f"Delete {last} to begin again; the weights chosen on validation are in {self.out / 'best'}")
     there, here = state["config"], self.config.fixed()
     other = [f"{k} was {there.get(k)!r} and is {v!r}" for k, v in here.items() if there.get(k) != v]
-    if other: raise SpatialbookError(f"was trained with other settings: {', '.join(other)}", self.out, "Use the same settings, or give another --out")
+    if other:
+        raise SpatialbookError(f"was trained with other settings: {', '.join(other)}", self.out, "Use the same settings, or give another --out")
     for name, module in self.recipe.modules.items(): fill(module, weights.get(name, {}), last, name)
-    for name, optimizer in self.optimizers.items(): optimizer.load_state_dict(state["optimizers"][name])
+    try:
+        for name, optimizer in self.optimizers.items(): optimizer.load_state_dict(state["optimizers"][name])
+    except (KeyError, ValueError):
+        raise SpatialbookError("its optimisers are not those of this recipe", last, "Use the code it was trained with, or give another --out") from None
     for k in self.remembered: setattr(self, k, state[k])
     self.average = self._averaged()
     self.average.updates = state["updates"]
@@ -170,7 +125,8 @@ def _plan(self: Trainer):
 def _log(self: Trainer, row: dict):
     "A row for `metrics.jsonl` and the trackers."
     if self.accelerator.is_main_process: append_row(self.out / "metrics.jsonl", row)
-    numbers = {("train/" + k): v for k, v in row.items() if isinstance(v, float)} | {("validation/" + k): v for k, v in row.get("validation", {}).items()}
+    numbers = {f"train/{k}": v for k, v in row.items() if isinstance(v, float)}
+    numbers |= {f"validation/{k}": v for k, v in row.get("validation", {}).items()}
     self.accelerator.log({k: v for k, v in numbers.items() if math.isfinite(v)}, step=row["step"])
 
 
@@ -196,16 +152,19 @@ def _skip(self: Trainer, batch):
     if self.accelerator.is_main_process:
         try: pack(batch, {})
         except TypeError: batch = None  # a batch of other things than tensors and text
-        save_folder(dump, {n: m.state_dict() for n, m in self.recipe.modules.items()}, dict(step=self.step, faults=self.faults, batch=batch, clips=clips))
+        weights = {n: m.state_dict() for n, m in self.recipe.modules.items()}
+        save_folder(dump, weights, dict(step=self.step, faults=self.faults, batch=batch, clips=clips))
     self.accelerator.wait_for_everyone()
-    raise SpatialbookError(f"no finite step in {self.bad} steps, the last was step {self.step} ({'; '.join(self.faults)})", dump, "Look at the batch stored there; lower the learning rate")
+    raise SpatialbookError(f"no finite step in {self.bad} steps, the last was step {self.step} ({'; '.join(self.faults)})", dump,
+                           "Look at the batch stored there; lower the learning rate")
 
 # %% ../nbs/09_training.ipynb #f2236f77
 @patch
 def validate(self: Trainer, dataset) -> tuple:  # (metric -> mean over the clips that are not NaN, metric -> how many these are)
     "Validate the averaged weights on a dataset, on all processes."
     from accelerate.utils import gather_object, send_to_device
-    size, n, rank, world = max(1, self.config.batch_size // self.config.accumulate), len(dataset), self.accelerator.process_index, self.accelerator.num_processes
+    rank, world = self.accelerator.process_index, self.accelerator.num_processes
+    size, n = max(1, self.config.batch_size // self.config.accumulate), len(dataset)
     if not n: raise SpatialbookError("there is nothing to validate on: the data set is empty", remedy="Look at --data")
     plan, found = [[(0, i) for i in range(j, min(j + size, n))] for j in range(0, n, size)], []
     for module in self.recipe.modules.values(): module.eval()
@@ -247,14 +206,16 @@ def _select(self: Trainer, dataset):
     means, clips = self.validate(dataset)
     self.checked = self.step
     metric, better = self.recipe.select
-    if metric not in means: raise SpatialbookError(f"'{metric}' selects the weights and is not measured; validation gives {', '.join(means)}", remedy="Correct `select` of the recipe")
+    if metric not in means:
+        raise SpatialbookError(f"'{metric}' shall select the weights and is not among {', '.join(means)}", remedy="Correct `select` of the recipe")
     self._log(dict(step=self.step, validation=means, clips=clips))
     value = means[metric] if better == "lower" else -means[metric]
     if math.isnan(value) or self.best is not None and value >= self.best["value"] * (1 if better == "lower" else -1): return
     self.best = dict(step=self.step, metric=metric, better=better, value=means[metric])
     if self.accelerator.is_main_process:
         weights = {n: m.state_dict() for n, m in self.recipe.modules.items()} | self.average.weights()
-        save_folder(self.out / "best", weights, dict(self.best, selected_by="validation", validation=means, minutes=self.minutes, config=self._plain(), fingerprint=self.fingerprint))
+        story = dict(selected_by="validation", validation=means, minutes=self.minutes, config=self.config.plain(), fingerprint=self.fingerprint)
+        save_folder(self.out / "best", weights, self.best | story)
 
 # %% ../nbs/09_training.ipynb #5977b17f
 @patch
@@ -286,7 +247,7 @@ def fit(self: Trainer,
 ) -> dict:  # step, minutes, skipped, best
     "Train until the end; go on where an earlier run in the same folder was stopped or killed."
     from accelerate.utils import send_to_device
-    self._prepare(train)
+    self.prepare(train)
     self._open()
     self.started, self.before, every = time.monotonic(), self.minutes, lambda n: n > 0 and self.step % n == 0
     with self._signals():

@@ -156,26 +156,38 @@ def _small(png):
 
 
 def render_readme():
-    "Markdown as it is, code as fenced blocks, text outputs indented below; pictures and players stay in the notebook."
+    "Markdown as it is, code as fenced blocks, text outputs indented below, pictures from files; players stay in the notebook."
+    import re
     from execnb.nbio import read_nb
     from nbdev.process import extract_directives
-    parts = []
+    parts, pictures = [], iter(readme_pictures())
     for cell in read_nb(NBS / "index.ipynb").cells:
         directives = extract_directives(cell) if cell.cell_type == "code" else {}
         if {"hide", "notest"} & directives.keys() or not cell.source.strip():
             continue
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(re.sub(r"\]\((?!https?:|#)([^)\s]+\.ipynb)\)", r"](nbs/\1)", cell.source))  # README.md lies one folder higher
             continue
         parts.append(f"```python\n{cell.source.strip()}\n```")
+        parts += [f"![what the cell above draws]({next(pictures)})" for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         text = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell.get("outputs", []) if "image/png" not in o.get("data", {}) and "text/html" not in o.get("data", {}))
         if text.strip():
             parts.append("\n".join("    " + line for line in text.rstrip().splitlines()))
     return "\n\n".join(parts) + "\n"
 
 
+def readme_pictures():  # path below ROOT -> bytes
+    "The pictures of the front page, as the README needs them: files."
+    import base64
+    from execnb.nbio import read_nb
+    pngs = [o["data"]["image/png"] for c in read_nb(NBS / "index.ipynb").cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    return {f"nbs/index_{i + 1}.png": base64.b64decode("".join(png)) for i, png in enumerate(pngs)}
+
+
 def readme():
     (ROOT / "README.md").write_text(render_readme(), encoding="utf-8")
+    for name, content in readme_pictures().items():
+        (ROOT / name).write_bytes(content)
 
 
 def check():
@@ -188,6 +200,7 @@ def check():
     stale += [p for p in (ROOT / "spatialbook").rglob("*.py") if p not in before]
     if render_readme() != (ROOT / "README.md").read_text(encoding="utf-8"):
         stale.append(ROOT / "README.md")
+    stale += [ROOT / name for name, content in readme_pictures().items() if not (ROOT / name).exists() or (ROOT / name).read_bytes() != content]
     if stale:
         sys.exit("not in sync with the notebooks (now mended; commit it): " + ", ".join(str(p.relative_to(ROOT)) for p in stale))
     print(f"{len(watched)} files in sync with the notebooks")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALE', 'BinauralConfig', 'Windows', 'collate', 'unexplained', 'first_guess', 'BinauralRecipe', 'fitted_projection',
-           'training_sets', 'main']
+           'embedded_cache', 'training_sets', 'main']
 
 # %% ../../nbs/binaural/06_train.ipynb #83fa7822
 from dataclasses import dataclass
@@ -45,11 +45,13 @@ class BinauralConfig(TrainConfig):
     weight_decay: float = 1e-2  # of AdamW
     blind: float = 0.15  # part of the windows that see nothing, or a picture without anything in it; their truth is mono
     grid: float = 0.4  # part of the windows that see the cells of a grid in place of boxes
+    feature_noise: float = 0.5  # deviation of the noise on what things look like (their own is 1): a few hundred scenes are quickly learnt by heart
     regression: float = 0.5  # part of a batch that starts from no noise at all and answers with the mean
     batch_size: int = 16  # windows in one step, over all processes
     schedule: str = "cosine"  # learning rate over the run: constant, cosine or linear (both end at 0)
     warmup: int = 200  # steps over which the learning rate rises from 0
     max_minutes: float = 40.0  # stop after so many minutes, those before a resume included; 0 = no limit
+    processes: int = 0  # that prepare clips; 0 = one a core
 
     def unet(self) -> UNetConfig:
         "The network of this configuration."
@@ -78,6 +80,9 @@ class Windows(Dataset):
             seen = type(seen)(self.empty[which].float(), seen.boxes, seen.time)
         tokens = window_tokens(seen.tokens(grid=True if coin[1] < c.grid else None), start / c.unet().frame_rate, WINDOW / c.unet().frame_rate)
         if blind and (self.empty is None or coin[0] >= 0.7 * c.blind): tokens.mask[:] = True
+        if self.train:
+            tokens.features = tokens.features + c.feature_noise * torch.randn_like(tokens.features)
+            tokens.motion = tokens.motion + c.feature_noise * torch.randn_like(tokens.motion) * (torch.arange(tokens.motion.shape[-1]) < tokens.features.shape[-1])
         cut = lambda z: torch.nn.functional.pad(z[..., start:start + WINDOW].float(), (0, max(0, WINDOW - T)))
         mel, ratio, energy = cut(clip.mel), cut(clip.ratio), cut(clip.energy)
         if blind: ratio = torch.zeros_like(ratio)
@@ -166,21 +171,25 @@ def fitted_projection(
     return projection
 
 
+def embedded_cache() -> Path:
+    "Where prepared scenes are kept."
+    return home() / "cache" / "binaural" / f"stage-{GENERATOR_VERSION}-{config_hash(StageConfig(tier='dry', fps=5.0))}"
+
+
 def training_sets(
     data: str,  # 'embedded', or the folder of a corpus
     n: int, n_validation: int,  # simulated scenes of each tier
-    workers: int = None,  # processes that prepare; None = one a core
+    processes: int = None,  # that prepare; None = one a core
 ) -> tuple:  # lists of `Prepared` to train and to validate, the projection, maps of empty pictures
     "Everything a training needs, from the cache where it was made before."
-    config = lambda tier: StageConfig(tier=tier, fps=5.0)
-    kept = home() / "cache" / "binaural" / (f"stage-{GENERATOR_VERSION}-{config_hash(config('dry'))}" if data == "embedded" else f"corpus-{seed_of(str(Path(data).resolve())):x}")
     if data == "embedded":
+        kept, config = embedded_cache(), lambda tier: StageConfig(tier=tier, fps=5.0)
         projection = fitted_projection(kept / "projection.safetensors", [stage(seed, config(tier)) for tier in ("dry", "live") for seed in range(24)])
-        get = lambda split, number: [p for tier in ("dry", "live") for p in prepare_all(partial(stage, config=config(tier)), split_seeds(split, number), kept / tier, projection, workers=workers)]
+        get = lambda split, number: [p for tier in ("dry", "live") for p in prepare_all(partial(stage, config=config(tier)), split_seeds(split, number), kept / tier, projection, workers=processes)]
         return get("train", n), get("val", n_validation), projection, empty_maps(projection)
-    train, validation = clips(data, "train"), clips(data, "val")
+    kept, train, validation = home() / "cache" / "binaural" / f"corpus-{seed_of(str(Path(data).resolve())):x}", clips(data, "train"), clips(data, "val")
     projection = fitted_projection(kept / "projection.safetensors", [train[i] for i in range(min(48, len(train)))])
-    get = lambda corpus, split: prepare_all(partial(read_clip, corpus), range(len(corpus)), kept / split, projection, workers=workers)
+    get = lambda corpus, split: prepare_all(partial(read_clip, corpus), range(len(corpus)), kept / split, projection, workers=processes)
     return get(train, "train"), get(validation, "val"), projection, empty_maps(projection)
 
 # %% ../../nbs/binaural/06_train.ipynb #189a9161
@@ -188,7 +197,7 @@ def training_sets(
 def main(argv=None):
     "Train from the command line."
     config = parse_config(BinauralConfig, argv, "spatialbook binaural train")
-    train, validation, projection, empty = training_sets(config.data, config.scenes, config.validation)
+    train, validation, projection, empty = training_sets(config.data, config.scenes, config.validation, config.processes or None)
     with atomic_path(Path(config.out) / "projection.safetensors") as temporary: save_file(projection.state_dict(), temporary)
     done = Trainer(BinauralRecipe(config), config).fit(Windows(train, config, empty), Windows(validation, config, train=False))
     print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
