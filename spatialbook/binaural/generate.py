@@ -144,8 +144,8 @@ def listen_to(
     loudness: float = None,  # RMS of the whole, when this is a part
 ) -> Tensor:  # `(1, 80, T)`
     "The mel that the network hears."
-    mono = torch.nn.functional.pad(mono, (0, -mono.shape[-1] % 256))
-    return normalize_mel(mel_spectrogram(mono * (LOUDNESS / max(loudness or rms(mono).item(), 1e-5))))
+    gain = LOUDNESS / max(loudness or rms(mono).item(), 1e-5)
+    return normalize_mel(mel_spectrogram(gain * torch.nn.functional.pad(mono, (0, -mono.shape[-1] % 256))))
 
 
 def ratio(

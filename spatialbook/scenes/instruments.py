@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GENERATORS', 'Zone', 'unrolled', 'transpose', 'seconds', 'volume_envelope', 'filter_corner', 'low_pass', 'SoundFont',
-           'mix']
+           'mix', 'AdditiveSynth', 'soundfont']
 
 # %% ../../nbs/scenes/00_instruments.ipynb #e8b675ff
 from collections import defaultdict
@@ -168,7 +168,7 @@ def low_pass(
     rate: int,  # Hz
 ) -> np.ndarray:
     "Second-order low-pass with a moving corner (R. Bristow-Johnson's cookbook)."
-    quality, memory, out = 10 ** ((resonance / 10 - 3.01) / 20), np.zeros(2), np.array(x)
+    quality, memory, out = 10 ** ((min(max(resonance, 0), 960) / 10 - 3.01) / 20), np.zeros(2), np.array(x)
     edges = np.r_[0, np.flatnonzero(np.diff(corner)) + 1, len(x)]
     for a, b in zip(edges[:-1], edges[1:]):
         w = 2 * np.pi * min(8.176 * 2 ** (corner[a] / 1200), 0.47 * rate) / rate
@@ -241,7 +241,8 @@ def _sounding(self, zone, key, velocity, held, rate, longest):  # one zone of a 
     loops = bool(v["loop"] & 1) and first <= loop[0] < loop[1] <= last
     root = v["root"] if 0 <= v["root"] <= 127 else int(head["key"])
     cents = (key - root) * v["scale"] + int(head["cents"]) + 100 * v["semitones"] + v["cents"]
-    ratio = float(head["rate"]) / rate * 2 ** (cents / 1200)
+    ratio = float(head["rate"]) / rate * 2 ** (np.clip(cents, -40000, 40000) / 1200)
+    if not 1 / 64 <= ratio <= 64: raise SpatialbookError(f"recording {zone.sample} cannot be played {ratio:.3g} times as fast", self.path)  # before memory is taken
     delay, attack, hold, release = seconds(v["delay"]), max(seconds(v["attack"]), 1e-3), seconds(v["hold"]), max(seconds(v["release"]), 5e-3)
     decay = seconds(v["decay"] + v["key_to_decay"] * (60 - key))
     n = round(min(held + min(0.8 * release, 5.0), longest) * rate)           # after 80 dB nobody listens
@@ -254,3 +255,36 @@ def _sounding(self, zone, key, velocity, held, rate, longest):  # one zone of a 
 
 
 SoundFont._sounding = _sounding
+
+# %% ../../nbs/scenes/00_instruments.ipynb #f60bb92b
+_STRUCK = {0, 1, 3, 4, 14}  # families (program // 8) that die away by themselves: pianos, bells, guitars, basses, percussion
+
+
+class AdditiveSynth:
+    "Partials of a sine in place of recordings; the interface of `SoundFont.render`."
+
+    def note(self, program, key, velocity, held, rate, bank=0, longest=np.inf) -> np.ndarray:
+        "One note, `(n,)` float32; for drums (bank 128) a burst of noise."
+        struck = program // 8 in _STRUCK or bank == 128
+        t = np.arange(round(min(held + 0.2, longest) * rate)) / rate
+        partials = [k for k in range(1, 9) if (f := 440 * 2 ** ((key - 69) / 12)) * k < 0.45 * rate]
+        slope, odd = 1 + program % 8 / 4, 0.2 if 64 <= program < 80 else 1.0         # brightness by program; hollow pipes have weak even partials
+        x = sum(k ** -slope * (odd if k % 2 == 0 else 1) * np.sin(2 * np.pi * f * k * t) for k in partials) + 0 * t
+        if bank == 128: x = numpy_generator("drum", key).standard_normal(len(t))
+        shape = volume_envelope(t, held, 0.0, 0.003 if struck else 0.06, 0.0, (0.5 if bank == 128 else 5.0) if struck else 1.0, 100.0 if struck else 3.0, 0.25)
+        return (0.2 * (velocity / 127) ** 2 * x * shape).astype(np.float32)
+
+    def render(self, notes, program: int, duration: float, rate: int = 22050, bank: int = 0) -> np.ndarray:
+        "Play notes, see `SoundFont.render`."
+        if not 0 <= program < 128: raise SpatialbookError(f"no program {program}")
+        return mix(notes, duration, rate, lambda key, velocity, held, longest: self.note(program, key, velocity, held, rate, bank, longest))
+
+
+@lru_cache(1)
+def soundfont():  # -> SoundFont or AdditiveSynth
+    "The asset's SoundFont, read once; partials of a sine when it is not to be had, with a warning."
+    try:
+        return SoundFont(locate("soundfont") / "TimGM6mb.sf2")
+    except SpatialbookError as error:
+        warn_stand_in(f"sums of sines instead of recorded instruments ({error.what})")
+        return AdditiveSynth()

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..assets import locate
 from ..core import Clip, SpatialbookError, guarded, parse_config
 from .cache import CachedClips, in_processes
 from .casting import VOICES, Play, StageConfig, draw_play, stream
 from .corpus import claim, write_clip, write_lists
-from .instruments import SoundFont
+from .instruments import soundfont
 from .pictures import Prop, draw, mirror_walls, project, room_picture, texture
 from .rooms import Room, auralise
 from ..space import HRTF
@@ -27,11 +26,6 @@ from ..space import HRTF
 # %% ../../nbs/scenes/04_stage.ipynb #183a65cf
 GENERATOR_VERSION = "1"  # part of the name of every cache folder: a change of sound or picture is a new version
 LOUDNESS, NOISE = 0.08, 1e-3  # RMS at the ears; microphone noise against it (−60 dB)
-
-
-@lru_cache(1)
-def _sampler():
-    return SoundFont(next(locate("soundfont").glob("*.sf2")))
 
 
 @lru_cache(4)
@@ -46,7 +40,7 @@ def play_stems(
     "Each voice on its instrument."
     n, stems = round(config.duration * config.rate), []
     for player, voice in zip(play.players, play.excerpt.voices):
-        sound = np.asarray(_sampler().render(voice, VOICES[player.label][0], config.duration, config.rate), np.float32).reshape(-1)[:n]
+        sound = np.asarray(soundfont().render(voice, VOICES[player.label][0], config.duration, config.rate), np.float32).reshape(-1)[:n]
         sound = np.pad(sound, (0, n - len(sound)))
         loudness = sound.std()
         stems.append(sound * (0.05 * 10 ** (player.level / 20) / loudness if loudness > 1e-5 else 0.0))
