@@ -9,9 +9,8 @@ __all__ = ['STYLE', 'cue_figure', 'player', 'picture', 'page', 'DemoConfig', 'de
 import base64
 import html
 import io
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,16 +18,14 @@ from torch import Tensor
 
 from . import assets
 from .binaural.data import clips
-from .binaural.evaluate import measure, systems
-from .binaural.features import look
+from .binaural.evaluate import measure
 from .binaural.generate import Binaural, generate, load
 from .binauralize import BinauralizeConfig, binauralize
-from .core import Clip, SpatialbookError, atomic_path, guarded, home, parse_config
+from .core import Clip, atomic_path, guarded, home, parse_config
 from .cues import ild_track, itd_track
 from .decode import read_sound
 from .scenes.stage import GENERATOR_VERSION
 from .scorecard import Scorecard
-from .sound import resample
 from .video import write_video
 
 # %% ../nbs/81_demo.ipynb #cb55486b
@@ -129,9 +126,8 @@ def demo_table(
     out: Path,
 ) -> str:  # a part of the page
     "A small scorecard."
-    rows = {k: v for k, v in systems(model).items() if k in ("ours", "mono", "oracle_pan")}
     card = Scorecard("binaural", "embedded", "test", "dry", len(sources), 0, "mono", "shipped", GENERATOR_VERSION)
-    for name, values in measure(sources, rows, model).items(): card.add(name, [{k: v for k, v in r.items() if k != "ild_signed"} for r in values])
+    for name, values in measure(sources, model, only=("ours", "mono", "oracle_pan"), workers=0).items(): card.add(name, [{k: v for k, v in r.items() if k != "ild_signed"} for r in values])
     card.save(out)
     metrics = ["stft", "env", "itd_us", "ild_db"]
     return f"<h2>{len(sources)} held-out scenes</h2>" + card.table(metrics).T.to_html() + picture(card.figure(metrics), "scorecard")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor
 
 from .. import metrics
@@ -18,9 +19,10 @@ from . import mono2binaural
 from .data import clips
 from .features import Seen, empty_maps, look
 from .generate import Binaural, Draw, generate, load
-from ..core import Clip, SpatialbookError, guarded, mirror_boxes, parse_config, progress
+from ..core import SpatialbookError, guarded, mirror_boxes, parse_config
 from ..cues import ild
 from ..scenes.baselines import oracle_pan
+from ..scenes.cache import in_processes
 from ..scenes.stage import GENERATOR_VERSION
 from ..scorecard import Scorecard
 
@@ -63,21 +65,30 @@ def systems(
 FAST = ("stft", "env", "itd_us", "ild_db", "ipd", "coherence", "snr", "mel_rmse", "stft_legacy", "env_legacy")
 
 
+class _Measure:  # a callable that can travel to another process
+    def __init__(self, sources, model, which, only, **kind): self.sources, self.model, self.which, self.only, self.kind = sources, model, which, only, kind
+
+    def __call__(self, i):
+        clip, other = self.sources[i], self.sources[(i + 1) % len(self.sources)]
+        seen, elsewhere, found = look(clip, self.model.projection), look(other, self.model.projection), {}
+        for name, system in systems(self.model, **self.kind).items():
+            if self.only and name not in self.only: continue
+            ears = system(clip, seen, elsewhere)
+            found[name] = dict(name=clip.name, **metrics.score(ears, clip.audio, clip.rate, self.which), ild_signed=ild(ears).item())
+        return found
+
+
 def measure(
     sources,  # clips
-    rows: dict,  # name -> function, see `systems`
     model: Binaural,
     which=FAST,  # metrics, or 'all'
+    only: tuple = (),  # rows; all when empty
+    workers: int = 1,  # processes; 0 = one a core
+    **kind,  # as for `systems`
 ) -> dict:  # row -> list of {'name', metric: value, 'ild_signed'}
     "Every system on every clip."
-    seen = [look(c, model.projection) for c in progress(sources, "looking")]
-    results = {name: [] for name in rows}
-    for i, clip in enumerate(progress(sources, "listening")):
-        other = seen[(i + 1) % len(seen)]
-        for name, system in rows.items():
-            ears = system(clip, seen[i], other)
-            results[name].append(dict(name=clip.name, **metrics.score(ears, clip.audio, clip.rate, which), ild_signed=ild(ears).item()))
-    return results
+    found = in_processes(_Measure(sources, model, which, only, **kind), range(len(sources)), workers or None, "listening")
+    return {name: [clip[name] for clip in found] for name in found[0]}
 
 # %% ../../nbs/binaural/08_evaluate.ipynb #e683b921
 def facts(
@@ -105,7 +116,7 @@ class EvaluateConfig:
     checkpoint: str = ""  # .safetensors; the shipped weights when empty
     metrics: str = "fast"  # fast, or all (slow: PESQ, STOI and others)
     seed: int = 0  # of the draw
-    workers: int = 0  # processes that simulate; 0 = one a core
+    workers: int = 0  # processes; 0 = one a core
 
 
 def evaluate(
@@ -118,7 +129,8 @@ def evaluate(
     model.draw = replace(model.draw, seed=config.seed)
     try: baseline = mono2binaural.load()
     except SpatialbookError: baseline = None
-    results = measure(sources, systems(model, baseline, empty_maps(model.projection), truth=config.data == "embedded"), model, "all" if config.metrics == "all" else FAST)
+    results = measure(sources, model, "all" if config.metrics == "all" else FAST, workers=config.workers,
+                      baseline=baseline, empty=empty_maps(model.projection), truth=config.data == "embedded")
     card = Scorecard("binaural", config.data, config.split, tier, len(sources), config.seed, "mono", config.checkpoint or "shipped", GENERATOR_VERSION)
     said = facts(sources, results)
     for name, values in results.items(): card.add(name, [{k: v for k, v in r.items() if k != "ild_signed"} for r in values])
@@ -142,5 +154,5 @@ def main(argv=None):
 
 # %% ../../nbs/binaural/08_evaluate.ipynb #e97781dd
 #| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and not IN_NOTEBOOK:
     main()

@@ -4,25 +4,27 @@
 
 # %% auto #0
 __all__ = ['LOUDNESS', 'HOP', 'Draw', 'Binaural', 'save', 'load', 'window_starts', 'noise_of', 'answer', 'ratio_stream',
-           'cut_windows', 'listen_to', 'ratio', 'generate', 'ear_mels']
+           'cut_windows', 'listen_to', 'ratio', 'generate', 'ear_mels', 'GenerateConfig', 'main']
 
 # %% ../../nbs/binaural/07_generate.ipynb #72154c7f
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..audio import mel_spectrogram, normalize_mel
+from .data import clips
 from .diffusion import ddim
 from .features import WINDOW, Projection, Seen, look, stack_tokens, window_tokens
 from .interaural import apply_ratio
 from .train import SCALE, BinauralConfig, first_guess
 from .unet import BinauralUNet, Tokens
 from ..checkpoints import config_from, export_weights, load_weights
-from ..core import Clip, SpatialbookError, shipped, torch_generator
+from ..core import Clip, SpatialbookError, atomic_path, guarded, parse_config, progress, shipped, torch_generator
 from ..sound import rms
 
 # %% ../../nbs/binaural/07_generate.ipynb #8123cc90
@@ -179,3 +181,27 @@ def ear_mels(
 ) -> Tensor:  # `(2, 80, T)`, natural logarithm
     "The mel of each ear, as the second stage reads it."
     return mel_spectrogram(ears)
+
+# %% ../../nbs/binaural/07_generate.ipynb #b472d38c
+@dataclass
+class GenerateConfig:
+    "Write the left and right mels of a corpus, as the published test scripts do."
+    data: str = "embedded"  # 'embedded', or the folder of a corpus in the FAIR-Play layout
+    split: str = "test"  # train, val or test
+    tier: str = "dry"  # of simulated scenes: dry or live
+    n: int = 48  # clips
+    out: str = "data/runs/mels"  # folder: left/{id}_{start}.npy and right/{id}_{start}.npy, start in seconds
+    checkpoint: str = ""  # .safetensors; the shipped weights when empty
+    seed: int = 0  # of the draw
+
+
+@guarded
+def main(argv=None):
+    "Generate from the command line."
+    config = parse_config(GenerateConfig, argv, "spatialbook binaural generate")
+    model = load(config.checkpoint or None)
+    model.draw = replace(model.draw, seed=config.seed)
+    for clip in progress(clips(config.data, config.split, config.n, config.tier), "two ears"):
+        for side, mel in zip(("left", "right"), ear_mels(generate(model, clip))):
+            with atomic_path(Path(config.out) / side / f"{clip.name}_0.00.npy") as temporary: np.save(temporary, mel.numpy().astype(np.float32))
+    print(config.out)

@@ -24,7 +24,7 @@ from .rooms import Room, auralise
 from ..space import HRTF
 
 # %% ../../nbs/scenes/04_stage.ipynb #183a65cf
-GENERATOR_VERSION = "1"  # part of the name of every cache folder: a change of sound or picture is a new version
+GENERATOR_VERSION = "2"  # part of the name of every cache folder: a change of sound or picture is a new version
 LOUDNESS, NOISE = 0.08, 1e-3  # RMS at the ears; microphone noise against it (−60 dB)
 
 
