@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VOICES', 'REACH', 'GAP', 'RADII', 'StageConfig', 'stream', 'Hall', 'draw_hall', 'Player', 'spaced_azimuths',
-           'draw_players', 'Excerpt', 'draw_excerpt', 'Play', 'draw_play']
+           'draw_players', 'coverage', 'Excerpt', 'draw_excerpt', 'Play', 'draw_play']
 
 # %% ../../nbs/scenes/03b_casting.ipynb #bbec8a7a
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core import SpatialbookError, numpy_generator
 from .pictures import SPRITES, TEXTURES
-from .scores import busy_start, coverage, excerpt, parse, pieces
+from .scores import parse, pieces
 
 # %% ../../nbs/scenes/03b_casting.ipynb #8d21dd96
 @dataclass(frozen=True)
@@ -163,6 +163,15 @@ def _repertoire(composers, held_out):
 def _voices(path):
     return [[tuple(note[:3]) for note in part] for part in parse(path) if len(part)]
 
+
+def coverage(
+    notes: list,  # of (onset s, offset s, MIDI key)
+    start: float,  # seconds
+    duration: float,  # seconds
+) -> float:  # 0..1; chords may exceed it
+    "The part of a window in which notes sound."
+    return sum(max(0.0, min(off, start + duration) - max(on, start)) for on, off, *_ in notes) / duration
+
 # %% ../../nbs/scenes/03b_casting.ipynb #788a07eb
 @dataclass(frozen=True)
 class Excerpt:
@@ -185,8 +194,12 @@ def draw_excerpt(
         if len(parts) >= len(playing): break
     tempo = rng.uniform(0.8, 1.3)
     parts = [[(on / tempo, off / tempo, key) for on, off, key in parts[i]] for i in rng.permutation(len(parts))[:len(playing)]]
-    start = busy_start(parts, config.duration, rng)
-    return Excerpt(_title(path), tuple(_at_home(part, p.label, rng) for part, p in zip(excerpt(parts, start, config.duration), playing)))
+    end = max(off for part in parts for _, off, _ in part)
+    starts = rng.uniform(0, max(0.0, end - config.duration), 24)
+    heard = [min(coverage(part, s, config.duration) for part in parts) for s in starts]
+    start = starts[next((i for i, h in enumerate(heard) if h > 0.7), int(np.argmax(heard)))]
+    cut = lambda part: [(max(on - start, 0.0), min(off - start, config.duration), key) for on, off, key in part if min(off, start + config.duration) - max(on, start) > 0.02]
+    return Excerpt(_title(path), tuple(_at_home(cut(part), p.label, rng) for part, p in zip(parts, playing)))
 
 # %% ../../nbs/scenes/03b_casting.ipynb #b79be8ae
 def _title(path):

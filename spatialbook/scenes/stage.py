@@ -223,6 +223,7 @@ class StageCorpus:
 
 @guarded
 def main(argv=None):
+    "`spatialbook scenes stage`"
     c = parse_config(StageCorpus, argv, "spatialbook scenes stage")
     root = write_corpus(c.out, c.n, c.seed, c.tier, c.workers or None, StageConfig(duration=c.duration))
     print(f"{c.n} clips in {root}")
