@@ -48,3 +48,8 @@ def main(argv=None):
         print(usage() if asked else f"spatialbook: there is no command '{' '.join(words[:2])}'\n\n{usage()}", file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     getattr(importlib.import_module(f"spatialbook.{module}"), function)(rest)
+
+# %% ../nbs/90_commands.ipynb #7f90652e
+#| eval: false
+if __name__ == "__main__":
+    main()
