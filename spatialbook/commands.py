@@ -7,7 +7,6 @@ __all__ = ['COMMANDS', 'usage', 'find', 'main']
 
 # %% ../nbs/90_commands.ipynb #ee6e3bcf
 import importlib
-import os
 import sys
 
 # %% ../nbs/90_commands.ipynb #cb24c8a0

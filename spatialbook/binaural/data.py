@@ -114,7 +114,6 @@ def clips(
     split: str,  # train, val, test; embedded also pieces, rooms, heads
     n: int = None,  # how many; None = all of a corpus
     tier: str = "dry",  # of simulated scenes: dry or live
-    fps: float = 5.0,  # pictures a second of simulated scenes
     workers: int = None,  # processes that simulate; None = one a core
 ) -> Sequence:
     "Clips of a split, simulated or read."

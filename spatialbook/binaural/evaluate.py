@@ -18,7 +18,7 @@ from .. import metrics
 from . import mono2binaural
 from .data import clips
 from .features import Seen, empty_maps, look
-from .generate import Binaural, Draw, generate, load
+from .generate import Binaural, generate, load
 from ..core import SpatialbookError, guarded, mirror_boxes, parse_config
 from ..cues import ild
 from ..scenes.baselines import oracle_pan

@@ -22,7 +22,7 @@ from .generate import Binaural, Draw, ratio, save
 from .interaural import apply_ratio
 from .train import BinauralConfig
 from ..checkpoints import config_from, load_run
-from ..core import SpatialbookError, checkout, guarded, parse_config
+from ..core import checkout, guarded, parse_config
 from ..scenes.cache import in_processes
 from ..scenes.stage import StageConfig, scenes
 
