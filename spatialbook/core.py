@@ -91,13 +91,14 @@ def mirror_boxes(
 
 
 def mirror_truth(
-    truth: dict,  # `azimuth*` in degrees and `xy*` `(..., 2)` change sign, `*_ears` swap; the rest stays
+    truth: dict,  # `azimuth*` in degrees and `xy*` `(..., 2)` change sign, `depth*` maps are flipped, `*_ears` swap; the rest stays
 ) -> dict:
     "What is true of the mirrored scene."
     out = dict(truth)
     for key, value in truth.items():
         if key.startswith("azimuth"): out[key] = -value
         elif key.startswith("xy"): out[key] = value * np.array([-1.0, 1.0]) if isinstance(value, np.ndarray) else value * value.new_tensor([-1.0, 1.0])
+        elif key.startswith("depth"): out[key] = value[..., ::-1] if isinstance(value, np.ndarray) else value.flip(-1)
         elif key.endswith("_ears"): out[key] = mirror_audio(value)
     return out
 

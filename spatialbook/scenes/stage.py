@@ -51,15 +51,13 @@ def hear(
     play: Play,
     config: StageConfig,
     stems: np.ndarray,  # `(sounding, samples)`
-) -> np.ndarray:  # float32 `(2, samples)`: at the ears, no noise, level as it comes
-    "All sounding players through the room to the head."
+) -> np.ndarray:  # float32 `(sounding, 2, samples)`: each at the ears, no noise, level as it comes
+    "Every sounding player through the room to the head."
     room, head, listener = Room(play.hall.dims, play.hall.absorption), _head(play.head, config.rate), np.array(play.hall.listener)
     times = np.arange(0, config.duration + 0.1, 0.1)
-    ears = np.zeros((2, stems.shape[1]), np.float32)
-    for i, (player, stem) in enumerate(zip(play.players, stems)):
-        path = listener + player.position(times if player.swing else [0.0])
-        ears += auralise(stem, room, path, listener, stream(play.seed, f"tail {i}"), head, mirrored=play.reflected)
-    return ears
+    paths = [listener + p.position(times if p.swing else [0.0]) for p in play.players]
+    ears = [auralise(stem, room, path, listener, stream(play.seed, f"tail {i}"), head, mirrored=play.reflected) for i, (path, stem) in enumerate(zip(paths, stems))]
+    return np.stack(ears).astype(np.float32)
 
 
 def microphone(
@@ -113,17 +111,19 @@ def stage(
     seed: int,  # >= 0; 900 000 and above are never drawn by this project
     config: StageConfig = StageConfig(),
     fps: float = None,  # pictures a second instead of the configured ones; 0 = none
+    apart: bool = False,  # truth['source_ears'] is what each source alone brings to the ears, `(sounding, 2, samples)`
 ) -> Clip:
     "One scene with its truth: a pure function of its arguments."
     if fps is not None: config = replace(config, fps=fps)
     play = draw_play(int(seed), config)
     stems = play_stems(play, config)
-    sound, gain = microphone(hear(play, config, stems), stream(seed, "noise"))
+    ears = hear(play, config, stems)
+    sound, gain = microphone(ears.sum(0), stream(seed, "noise"))
     times = (np.arange(round(config.duration * (config.fps or 10))) + 0.5) / (config.fps or 10)
     frames, boxes = see(play, config, stems, times) if config.fps else (None, None)
     tensor = lambda a: None if a is None else torch.from_numpy(a)
     return Clip(f"stage-{config.tier}-{seed:06d}", tensor(sound), config.rate, tensor(frames), config.fps or None, tensor(boxes), config.hfov,
-                _truth(play, config, times) | dict(stems=torch.from_numpy(stems * np.float32(gain))))
+                _truth(play, config, times) | dict(stems=tensor(stems * np.float32(gain))) | (dict(source_ears=tensor(ears * np.float32(gain))) if apart else {}))
 
 # %% ../../nbs/scenes/04_stage.ipynb #900d1ad4
 def _truth(play, config, times):
