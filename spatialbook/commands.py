@@ -15,8 +15,12 @@ COMMANDS = {
     "binauralize": ("binauralize", "main", "any video -> the same video with two ears"),
     "assets": ("assets", "main", "fetch what scenes are made of, and list its licences"),
     "scenes stage": ("scenes.stage", "main", "write a simulated corpus in the FAIR-Play layout"),
+    "scenes echo": ("scenes.echo", "main", "write simulated echoes in the BatVision V2 layout"),
+    "scenes strike": ("scenes.strike", "main", "write simulated films of things being struck"),
     "binaural train": ("binaural.train", "main", "train DiffBinaural"),
     "binaural train-baseline": ("binaural.mono2binaural", "main", "train Mono2Binaural on the same clips"),
+    "binaural check-data": ("binaural.check", "main", "audit a corpus: missing, unreadable, mono, swapped ears, leaks"),
+    "binaural import-data": ("binaural.importing", "main", "your own binaural films -> a corpus with leak-free splits"),
     "binaural generate": ("binaural.generate", "main", "write the left and right mels of a corpus"),
     "binaural evaluate": ("binaural.evaluate", "main", "compare with baselines and controls"),
 }

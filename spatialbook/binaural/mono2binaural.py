@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['RATE', 'LENGTH', 'FFT', 'STEP', 'WIN', 'spectrum', 'waveform', 'Mono2Binaural', 'times_mask', 'Mono2BinauralConfig',
-           'EarWindows', 'Mono2BinauralRecipe', 'binauralize', 'ears_and_sights', 'main', 'save', 'load']
+           'at_16_khz', 'EarWindows', 'Mono2BinauralRecipe', 'binauralize', 'main', 'save', 'load']
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #6ae15547
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,14 +16,12 @@ from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .features import load_prepared
-from .train import embedded_cache, training_sets
+from .features import Prepared
+from .train import training_sets
 from ..checkpoints import export_weights, load_weights
-from ..core import Clip, SpatialbookError, guarded, parse_config, shipped
+from ..core import Clip, guarded, parse_config, progress, shipped
 from ..recipe import Recipe, TrainConfig
-from ..scenes.cache import in_processes
-from ..scenes.stage import StageConfig, split_seeds, stage
-from ..sound import read_audio, resample, write_audio
+from ..sound import resample
 from ..training import Trainer
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #278f0e31
@@ -84,7 +81,7 @@ class Mono2BinauralConfig(TrainConfig):
     "Train the Mono2Binaural baseline."
     out: str = "data/runs/mono2binaural"  # folder of the run
     data: str = "embedded"  # 'embedded' (simulated scenes), or a folder in the FAIR-Play layout
-    scenes: int = 600  # simulated scenes of each tier to train on
+    scenes: int = 2000  # simulated scenes of each tier to train on
     validation: int = 48  # simulated scenes of each tier to validate on
     width: int = 32  # of the U-Net; 64 in the paper
     lr: float = 1e-3  # learning rate
@@ -94,21 +91,28 @@ class Mono2BinauralConfig(TrainConfig):
     processes: int = 0  # that prepare clips; 0 = one a core
 
 
+def at_16_khz(
+    clip: Prepared,
+) -> tuple:  # int16 `(S, 2, n)` at 16 kHz, `Seen`
+    "The ears of a clip at the rate of this method; whole numbers are half the size and as good."
+    return (resample(clip.ears.float(), 22050, RATE) * 32767).round().clamp(-32768, 32767).to(torch.int16), clip.seen
+
+
 class EarWindows(Dataset):
-    "Windows of 0.63 s of clips that keep their sound at 16 kHz (int16) and the maps of their pictures."
+    "Windows of 0.63 s; sources known apart get new levels, 4 dB up or down, as in the training of ours."
     def __init__(self,
-        clips: list,  # of (ears int16 `(2, n)` at 16 kHz, `Seen`)
-        train: bool = True,  # False: the middle, not mirrored
+        clips: list,  # of `at_16_khz`
+        train: bool = True,  # False: the middle, not mirrored, levels as they are
     ): self.clips, self.train = clips, train
 
     def __len__(self): return len(self.clips)
 
     def __getitem__(self, i):
         ears, seen = self.clips[i]
-        coin = torch.rand(2).tolist() if self.train else [0.5, 1.0]
+        coin, levels = (torch.rand(2).tolist(), 10 ** ((torch.rand(len(ears), 1, 1) - 0.5) * 8 / 20)) if self.train else ([0.5, 1.0], 1.0)
         start = int(coin[0] * (ears.shape[-1] - LENGTH))
-        ears = ears[:, start:start + LENGTH].float() / 32768
-        picture = seen.maps[(seen.time - (start + LENGTH / 2) / RATE).abs().argmin()]
+        ears = (levels * ears[..., start:start + LENGTH].float() / 32767).sum(0)
+        picture = seen.maps[(seen.time - (start + LENGTH / 2) / RATE).abs().argmin()].float()
         if coin[1] < 0.5: ears, picture = ears.flip(0), picture.flip(-1)
         return dict(ears=ears * (0.1 / ears.mean(0).square().mean().sqrt().clamp_min(1e-3)), picture=picture)
 
@@ -161,36 +165,13 @@ def binauralize(
     return torch.stack([clip.mono[0] + half, clip.mono[0] - half])
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #e8a0820c
-class _Ears:  # a callable that can travel to another process
-    def __init__(self, make, folder): self.make, self.folder = make, folder
-    def __call__(self, key):
-        path = self.folder / f"{key}.flac"
-        if path.exists(): return
-        clip = self.make(key)
-        write_audio(path, resample(clip.audio, clip.rate, RATE), RATE, "PCM_16")
-
-
-def ears_and_sights(
-    make,  # key -> Clip
-    keys,
-    folder,  # where the prepared clips lie
-    workers: int = None,
-) -> list:  # of (int16 `(2, n)`, Seen)
-    "Training clips of this method."
-    folder = Path(folder)
-    in_processes(_Ears(make, folder), keys, workers, "listening again")
-    return [((read_audio(folder / f"{k}.flac")[0] * 32768).round().clamp(-32768, 32767).to(torch.int16), load_prepared(folder / f"{k}.safetensors").seen) for k in keys]
-
-# %% ../../nbs/binaural/06b_mono2binaural.ipynb #2ba9375c
 @guarded
 def main(argv=None):
     "Train Mono2Binaural from the command line."
     config = parse_config(Mono2BinauralConfig, argv, "spatialbook binaural train-baseline")
-    if config.data != "embedded": raise SpatialbookError("the baseline is trained on simulated scenes only", config.data, "Give --data embedded")
-    training_sets("embedded", config.scenes, config.validation, config.processes or None)
-    sets = {split: [clip for tier in ("dry", "live") for clip in ears_and_sights(partial(stage, config=StageConfig(tier=tier, fps=0)), split_seeds(split, n), embedded_cache() / tier, config.processes or None)]
-            for split, n in (("train", config.scenes), ("val", config.validation))}
-    done = Trainer(Mono2BinauralRecipe(config), config).fit(EarWindows(sets["train"]), EarWindows(sets["val"], train=False))
+    train, validation, *_ = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16")
+    sets = [[at_16_khz(clip) for clip in progress(clips, "to 16 kHz")] for clips in (train, validation)]
+    done = Trainer(Mono2BinauralRecipe(config), config).fit(EarWindows(sets[0]), EarWindows(sets[1], train=False))
     print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #21b471c5

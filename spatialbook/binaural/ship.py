@@ -27,7 +27,8 @@ from ..scenes.cache import in_processes
 from ..scenes.stage import StageConfig, scenes
 
 # %% ../../nbs/binaural/09_ship.ipynb #9dc3033e
-CANDIDATES = [Draw("diffusion", steps, temperature) for steps in (6, 25) for temperature in (0.0, 0.3, 0.6)] + [Draw("regression")]
+CANDIDATES = [*(Draw("diffusion", 6, temperature, scales) for scales in ("noise", "mean") for temperature in (0.3, 0.6)), Draw("diffusion", 6, 0.3, solver="dpm++"),
+              Draw("diffusion", 6, 0.3, guidance=1.5), Draw("diffusion", 25, 0.3), Draw("diffusion", 25, 0.3, "mean"), Draw("regression")]
 
 
 class _Try:  # a callable that can travel to another process
@@ -69,7 +70,7 @@ def story(
     command: str,
 ) -> dict:
     "How weights came to be."
-    flags = " ".join(f"--{k} {v}" for k, v in run.config.items() if k in ("scenes", "validation", "dim", "width", "max_minutes", "batch_size", "lr", "seed"))
+    flags = " ".join(f"--{k} {v}" for k, v in run.config.items() if k in ("scenes", "validation", "dim", "width", "max_minutes", "batch_size", "precision", "lr", "seed"))
     machine = f"{os.cpu_count()} cores of {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}, torch {torch.__version__}"
     return dict(command=f"{command} {flags}", seed=run.config["seed"], minutes=round(run.state["minutes"], 1), step=run.state["step"], machine=machine,
                 selected_by="validation", validation=run.state["validation"])
