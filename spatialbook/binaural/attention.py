@@ -9,7 +9,6 @@ __all__ = ['who']
 import torch
 from torch import Tensor
 
-from ..audio import bins_to_bands, stft
 from .features import WINDOW, Seen, look, stack_tokens, window_tokens
 from .generate import Binaural, listen_to
 from ..core import Clip

@@ -6,7 +6,6 @@
 __all__ = ['Objective', 'sample', 'guided']
 
 # %% ../../nbs/binaural/03b_samplers.ipynb #a3f0fa95
-import math
 from dataclasses import dataclass
 
 import torch

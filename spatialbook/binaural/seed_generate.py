@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..audio import MEL_BANDS, MEL_SILENCE, mel_spectrogram
-from .features import Projection, look, stack_tokens, window_tokens
+from .features import look, stack_tokens, window_tokens
 from .generate import Binaural, Draw, listen_to
 from .interaural import apply_ratio
 from .samplers import sample

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..core import SpatialbookError, numpy_generator
-from .pictures import SPRITES, TEXTURES
+from .pictures import TEXTURES
 from .scores import parse, pieces
 
 # %% ../../nbs/scenes/03b_casting.ipynb #8d21dd96

@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..core import Clip, SpatialbookError, guarded, parse_config
 from .cache import CachedClips, in_processes
