@@ -42,9 +42,10 @@ class TrainConfig:
     save_every: int = 500  # steps between checkpoints
     max_bad_steps: int = 20  # stop after so many steps in a row without a finite gradient
     resume: bool = True  # go on from the checkpoint in `out`
+    init_from: str = ""  # begin with the weights of another run (its folder) or with shipped ones (.safetensors); optimisers begin anew
     trackers: tuple = ("tensorboard",)  # also wandb, trackio, where they are installed
     free: ClassVar[list] = ("out max_steps epochs max_minutes accumulate workers log_every eval_every save_every max_bad_steps "
-                             "resume trackers").split()  # may change on a resume; a chapter adds its own, e.g. the folder of the data
+                             "resume init_from trackers").split()  # may change on a resume; a chapter adds its own, e.g. the folder of the data
 
     def fixed(self) -> dict:
         "The settings a resume must share with the run it continues."

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from .checkpoints import append_row, cut_rows, fill, pack, read_folder, save_folder, settle
+from .checkpoints import append_row, cut_rows, fill, load_run, load_weights, pack, read_folder, save_folder, settle
 from .core import SpatialbookError, atomic_path, progress, seed_of
 from .recipe import Recipe, TrainConfig, draws, loader, seed_everything
 from .step import Average, Engine
@@ -28,14 +28,14 @@ from .step import Average, Engine
 # %% ../nbs/09_training.ipynb #d01750ea
 class Trainer(Engine):
     "Trains a recipe: `Trainer(recipe, config).fit(train, validation)`. Start it again and it goes on where it was."
-    remembered = ("step", "minutes", "skipped", "bad", "best", "checked", "sums")  # numbers that a checkpoint keeps
+    remembered = ("step", "minutes", "earlier", "skipped", "bad", "best", "checked", "sums")  # numbers that a checkpoint keeps
 
     def __init__(self,
         recipe: Recipe,  # what is learnt
         config: TrainConfig,  # how long, how large, how often
     ):
         super().__init__(recipe, config)
-        self.out, self.best, self.checked, self.sums = Path(config.out), None, -1, {}
+        self.out, self.best, self.checked, self.sums, self.earlier = Path(config.out), None, -1, {}, 0.0
 
 # %% ../nbs/09_training.ipynb #593f660e
 @patch
@@ -49,6 +49,7 @@ def _open(self: Trainer):
         if not config.resume: raise SpatialbookError("already holds a run", self.out, "Give another --out, or --resume to go on")
         self._restore(last)
     else:
+        if config.init_from: self._begin(Path(config.init_from))
         self._share(t for m in self.recipe.modules.values() for t in (*m.parameters(), *m.buffers()))
         self.average = self._averaged()
         self._save()
@@ -58,6 +59,17 @@ def _open(self: Trainer):
             temporary.write_text(json.dumps(self.config.plain(), indent=1) + "\n", encoding="utf-8")
     self.accelerator.init_trackers("spatialbook", init_kwargs={"tensorboard": {"purge_step": self.step + 1}})
     self.accelerator.wait_for_everyone()
+
+
+@patch
+def _begin(self: Trainer, source: Path):
+    "First weights from elsewhere. Modules that are not known there begin anew: a generator may be shipped without its discriminator."
+    if source.is_dir(): run = load_run(source); weights, story = run.weights, run.state
+    else: weights, story = load_weights(source)
+    known = [name for name in self.recipe.modules if name in weights]
+    if not known: raise SpatialbookError(f"holds weights of {', '.join(weights)}, none of {', '.join(self.recipe.modules)}", source, "Give --init_from a run of the same chapter")
+    for name in known: fill(self.recipe.modules[name], weights[name], source, name)
+    self.earlier = story.get("minutes", 0.0) + story.get("earlier", 0.0)
 
 
 @patch
@@ -214,7 +226,7 @@ def _select(self: Trainer, dataset):
     self.best = dict(step=self.step, metric=metric, better=better, value=means[metric])
     if self.accelerator.is_main_process:
         weights = {n: m.state_dict() for n, m in self.recipe.modules.items()} | self.average.weights()
-        story = dict(selected_by="validation", validation=means, minutes=self.minutes, config=self.config.plain(), fingerprint=self.fingerprint)
+        story = dict(selected_by="validation", validation=means, minutes=self.minutes, earlier=self.earlier, config=self.config.plain(), fingerprint=self.fingerprint)
         save_folder(self.out / "best", weights, self.best | story)
 
 # %% ../nbs/09_training.ipynb #5977b17f

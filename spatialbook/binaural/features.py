@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..audio import mel_spectrogram, normalize_mel
+from ..audio import bins_to_bands, mel_spectrogram, normalize_mel, stft
 from .interaural import ratio_of
 from .unet import Tokens
 from ..core import Clip, SpatialbookError, atomic_path, torch_generator
@@ -129,11 +129,12 @@ def cut_ears(
 
 def heard(
     ears: Tensor,  # `(B, 2, (WINDOW + 2 * MARGIN) * 256)`
-) -> dict:  # mel `(B, 1, 80, WINDOW)` normalised, ratio `(B, 2, 80, WINDOW)`, energy `(B, 80, WINDOW)`
+) -> dict:  # mel `(B, 1, 80, WINDOW)` normalised, ratio `(B, 2, 80, WINDOW)`, energy `(B, 80, WINDOW)`, levels `(B, 2, 80)`
     "What is to be learnt from windows of `cut_ears`."
     inside = slice(MARGIN, MARGIN + WINDOW)
     ratio, energy = ratio_of(ears)
-    return dict(mel=normalize_mel(mel_spectrogram(ears.mean(-2, keepdim=True)))[..., inside], ratio=ratio[..., inside], energy=energy[..., inside])
+    levels = bins_to_bands(stft(ears).abs().square())[..., inside].mean(-1)  # energy of each ear; more than the ratio says where sound is not one wave
+    return dict(mel=normalize_mel(mel_spectrogram(ears.mean(-2, keepdim=True)))[..., inside], ratio=ratio[..., inside], energy=energy[..., inside], levels=levels)
 
 # %% ../../nbs/binaural/04_features.ipynb #87658ae9
 @dataclass

@@ -4,25 +4,23 @@
 
 # %% auto #0
 __all__ = ['GENERATOR_VERSION', 'HOP', 'SPLITS', 'turn', 'hear', 'record', 'scenery', 'see', 'perform', 'sphere', 'rotated',
-           'split_seeds', 'scenes', 'SphereConfig', 'draw_play']
+           'scenes', 'SphereConfig', 'draw_play']
 
 # %% ../../nbs/scenes/06_sphere.ipynb #8a8ec8aa
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 
 from ..core import Clip, SpatialbookError
 from .around import Play, SphereConfig, draw_play, stream
-from .cache import CachedClips
+from .cache import CachedClips, split_clips
 from .casting import VOICES
 from .panorama import draw_sphere, panorama, room_panorama
 from .pictures import Prop, mirror_walls, texture
 from .rooms import SPEED_OF_SOUND, Room, convolve, early_foa, late, render_moving
 from .stage import LOUDNESS, NOISE, loudness, play_stems
 from .stage import SPLITS as STAGE_SPLITS
-from .stage import split_seeds as stage_seeds
 from ..space import azimuth_elevation, rotate_foa
 
 # %% ../../nbs/scenes/06_sphere.ipynb #2ca2f680
@@ -161,15 +159,6 @@ def rotated(
 SPLITS = {name: split for name, split in STAGE_SPLITS.items() if name != "heads"}  # split -> first seed, settings that differ from training
 
 
-def split_seeds(
-    split: str,  # key of `SPLITS`
-    n: int,  # how many clips, at most 100 000
-) -> range:
-    "The seeds of the first n clips of a split."
-    if split not in SPLITS: raise SpatialbookError(f"no split is called '{split}'", remedy=f"Choose one of: {', '.join(SPLITS)}")
-    return stage_seeds(split, n)
-
-
 def scenes(
     split: str,  # key of `SPLITS`
     n: int,  # how many clips
@@ -178,6 +167,4 @@ def scenes(
     frames: bool = True,  # decode the pictures when reading
 ) -> CachedClips:
     "The first n clips of a split, made once and kept in `home()/scenes/sphere`."
-    seeds = split_seeds(split, n)
-    config = replace(config, **SPLITS[split][1])
-    return CachedClips(partial(sphere, config=config), seeds, "sphere", GENERATOR_VERSION, config, workers, frames)
+    return split_clips(sphere, GENERATOR_VERSION, SPLITS, split, n, config, workers, frames)

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['GENERATOR_VERSION', 'LOUDNESS', 'NOISE', 'SPLITS', 'play_stems', 'hear', 'microphone', 'loudness', 'see', 'stage',
-           'split_seeds', 'scenes', 'corpus_seeds', 'write_corpus', 'StageCorpus', 'main']
+           'scenes', 'write_corpus', 'StageCorpus', 'main']
 
 # %% ../../nbs/scenes/04_stage.ipynb #4c69ca27
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import torch
 
 from ..core import Clip, SpatialbookError, guarded, parse_config
-from .cache import CachedClips, in_processes
+from .cache import CachedClips, corpus_seeds, in_processes, split_clips
 from .casting import VOICES, Play, StageConfig, draw_play, stream
 from .corpus import claim, write_clip, write_lists
 from .instruments import soundfont
@@ -149,16 +149,6 @@ SPLITS = {  # split -> first seed, settings that differ from training
 }
 
 
-def split_seeds(
-    split: str,  # key of `SPLITS`
-    n: int,  # how many clips, at most 100 000
-) -> range:
-    "The seeds of the first n clips of a split."
-    if split not in SPLITS: raise SpatialbookError(f"no split is called '{split}'", remedy=f"Choose one of: {', '.join(SPLITS)}")
-    if not 0 <= n <= 100_000: raise SpatialbookError(f"a split has 100 000 clips, not {n}")
-    return range(SPLITS[split][0], SPLITS[split][0] + n)
-
-
 def scenes(
     split: str,  # key of `SPLITS`
     n: int,  # how many clips
@@ -167,23 +157,9 @@ def scenes(
     frames: bool = True,  # decode the pictures when reading
 ) -> CachedClips:
     "The first n clips of a split, made once and kept in `home()/scenes/stage`."
-    config = replace(config, **SPLITS[split][1]) if split in SPLITS else config
-    return CachedClips(partial(stage, config=config), split_seeds(split, n), "stage", GENERATOR_VERSION, config, workers, frames)
+    return split_clips(stage, GENERATOR_VERSION, SPLITS, split, n, config, workers, frames)
 
 # %% ../../nbs/scenes/04_stage.ipynb #60a7688e
-def corpus_seeds(
-    n: int,  # clips in all
-    seed: int = 0,  # below 100 000: an offset into the project's splits; above: the first of n seeds in a row
-) -> dict:  # split -> list of seeds
-    "Four fifths to train on, a tenth each to choose and to test; at least one each."
-    few = max(1, n // 10)
-    if n < 3: raise SpatialbookError(f"{n} clips cannot be split in three", remedy="Ask for 3 or more")
-    sizes = dict(train=n - 2 * few, val=few, test=few)
-    if seed < 100_000: return {s: [SPLITS[s][0] + seed + i for i in range(k)] for s, k in sizes.items()}
-    row = iter(range(seed, seed + n))
-    return {s: [next(row) for _ in range(k)] for s, k in sizes.items()}
-
-
 class _Writer:  # a callable that can travel to another process
     def __init__(self, root, config): self.root, self.config = root, config
     def __call__(self, task):
@@ -194,14 +170,14 @@ class _Writer:  # a callable that can travel to another process
 def write_corpus(
     out,  # folder: new, empty, or begun with the same settings
     n: int = 200,  # clips in all
-    seed: int = 0,  # see `corpus_seeds`
+    seed: int = 0,  # see `scenes.cache.corpus_seeds`
     tier: str = "dry",  # or 'live'
     workers: int = None,  # processes; None = one a core
     config: StageConfig = StageConfig(),  # everything else
 ):  # Path of the corpus
     "Scenes in the FAIR-Play layout with their truth. Raises `SpatialbookError` rather than touch a folder that is not its own."
     config = replace(config, tier=tier)
-    seeds = corpus_seeds(n, seed)
+    seeds = corpus_seeds(SPLITS, n, seed)
     names = {s: [f"{i:06d}" for i in range(1 + sum(len(seeds[t]) for t in list(seeds)[:k]), 1 + sum(len(seeds[t]) for t in list(seeds)[:k + 1]))] for k, s in enumerate(seeds)}
     root = claim(out, dict(kind="stage", version=GENERATOR_VERSION, n=n, seed=seed, config=str(config)))
     in_processes(_Writer(root, config), [task for s in seeds for task in zip(names[s], seeds[s])], workers, "writing clips")
