@@ -23,6 +23,13 @@ COMMANDS = {
     "binaural import-data": ("binaural.importing", "main", "your own binaural films -> a corpus with leak-free splits"),
     "binaural generate": ("binaural.generate", "main", "write the left and right mels of a corpus"),
     "binaural evaluate": ("binaural.evaluate", "main", "compare with baselines and controls"),
+    "binaural ablate": ("binaural.ablation", "main", "take parts of the trained system away, one at a time"),
+    "vocoder train": ("vocoder.train", "main", "train the head that makes two ears of mels and a mono sound"),
+    "vocoder train-per-ear": ("vocoder.per_ear", "main", "train a BigVGAN for each ear alone, as the original does"),
+    "vocoder evaluate": ("vocoder.evaluate", "main", "compare with baselines and controls"),
+    "depth train": ("depth.train", "main", "train a network that hears depth"),
+    "depth evaluate": ("depth.evaluate", "main", "compare with baselines and controls"),
+    "depth demo": ("depth.explorer", "main", "depth, truth, error, and which echoes were used"),
 }
 
 

@@ -31,9 +31,9 @@ def open_corpus(
     "What the lists of a corpus name, in either layout."
     data = Path(data)
     if not data.exists(): raise SpatialbookError("does not exist", data, "Give the folder of a corpus, or a list")
-    marks = ("processed", "binaural_audios", "audio", "splits")
+    marks = ("processed", "binaural_audios", "audio", "new_splits", "splits")
     root = data if data.is_dir() else next((p for p in data.resolve().parents if any((p / m).is_dir() for m in marks)), data.parent)
-    lists = [data] if data.is_file() else sorted(p for p in (root / "splits").rglob("*") if p.suffix in (".h5", ".csv", ".txt"))
+    lists = [data] if data.is_file() else sorted(p for top in ("new_splits", "splits") for p in (root / top).rglob("*") if p.suffix in (".h5", ".csv", ".txt"))
     real, items, findings, seen = (root / "processed").is_dir(), {}, [], set()
     for path in lists:
         seen.add((path.parent, path.stem))

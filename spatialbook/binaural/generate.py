@@ -20,10 +20,11 @@ from ..audio import mel_spectrogram, normalize_mel
 from .data import clips
 from .features import LOUDNESS, WINDOW, Projection, Seen, look, stack_tokens, window_tokens
 from .interaural import apply_ratio
-from .samplers import guided, sample
+from .samplers import Objective, guided, sample
+from .sets import projection_of
 from .train import SCALE, BinauralConfig, first_guess
-from .unet import BinauralUNet, Tokens
-from ..checkpoints import config_from, export_weights, load_weights
+from .unet import OBJECTIVES, BinauralUNet, Tokens
+from ..checkpoints import config_from, export_weights, load_run, load_weights
 from ..core import Clip, SpatialbookError, atomic_path, guarded, parse_config, progress, shipped, torch_generator
 from ..sound import rms
 
@@ -56,18 +57,24 @@ def save(
     story: dict,  # how it came to be: command, seed, minutes, ...
 ):
     "Write a system and its story."
-    config = {k: getattr(model.config, k) for k in ("dim", "mults", "width", "data", "scenes")}
+    config = {k: getattr(model.config, k) for k in ("dim", "mults", "width", "objective", "data", "scenes")}
     export_weights(dict(unet=model.unet, projection=model.projection), path, dict(chapter="binaural", config=config, draw=vars(model.draw), **story), half=True)
 
 
 def load(
-    path=None,  # .safetensors; None = the weights shipped with the book
+    path=None,  # .safetensors, or the folder of a run; None = the weights shipped with the book
 ) -> Binaural:
     "Read a system. Raises SpatialbookError when the file is damaged or is something else."
     path = Path(path) if path else shipped("binaural")
+    if path.is_dir():
+        run = load_run(path)
+        model = Binaural(config_from(BinauralConfig, run.config), config_from(Draw, load_weights(shipped("binaural"))[1]["draw"]))  # a run has not chosen how to draw
+        run.into(unet=model.unet)
+        model.projection = projection_of(path)
+        return model
     weights, meta = load_weights(path)
     if meta.get("chapter") != "binaural" or set(weights) != {"unet", "projection"}:
-        raise SpatialbookError("are not weights of the binaural chapter", path, "Give a file written by `spatialbook binaural train`")
+        raise SpatialbookError("are not weights of the binaural chapter", path, "Give the folder of a `spatialbook binaural train`, or a file made of one by `python -m spatialbook.binaural.ship`")
     model = Binaural(config_from(BinauralConfig, meta["config"]), config_from(Draw, meta["draw"]))
     load_weights(path, dict(unet=model.unet, projection=model.projection))
     return model
@@ -104,13 +111,13 @@ def answer(
     draw = draw or model.draw
     if draw.mode == "regression": return first_guess(model.unet, mel, tokens)
     if draw.mode != "diffusion": raise SpatialbookError(f"mode '{draw.mode}' is unknown", remedy="Choose diffusion or regression")
-    def velocity(seen):
+    def asked(seen):
         other = seen.mirrored()
         return lambda x, level: (model.unet(x, level, mel, seen) - model.unet(-x, level, mel, other)) / 2
     nothing = Tokens(tokens.features, tokens.motion, tokens.position, torch.ones_like(tokens.mask), tokens.time)
     noise = torch.stack([noise_of(s, draw.seed) for s in starts]).to(mel)
     shrunk = draw.scales == "mean"
-    z = sample(guided(velocity(tokens), velocity(nothing), draw.guidance), noise, draw.steps, solver=draw.solver, temperature=1.0 if shrunk else draw.temperature, scale=SCALE)
+    z = sample(guided(asked(tokens), asked(nothing), draw.guidance), noise, draw.steps, Objective(model.unet.config.objective), draw.solver, temperature=1.0 if shrunk else draw.temperature, scale=SCALE)
     if not shrunk: return z
     mean = first_guess(model.unet, mel, tokens)
     return mean + draw.temperature * (z - mean)
@@ -194,10 +201,12 @@ class GenerateConfig:
     "Write the left and right mels of a corpus, as the published test scripts do."
     data: str = "embedded"  # 'embedded', or the folder of a corpus in the FAIR-Play layout
     split: str = "test"  # train, val or test
+    split_set: str = ""  # of a corpus: which set of lists, e.g. split3; scene-disjoint ones (new_splits) first when empty
+    frame_rate: float = 0.0  # of a corpus: pictures a second on disk; 0 = 10 for FAIR-Play, measured for RealBinaural
     tier: str = "dry"  # of simulated scenes: dry or live
     n: int = 48  # clips
     out: str = "data/runs/mels"  # folder: left/{id}_{start}.npy and right/{id}_{start}.npy, start in seconds
-    checkpoint: str = ""  # .safetensors; the shipped weights when empty
+    checkpoint: str = ""  # .safetensors, or the folder of a run; the shipped weights when empty
     seed: int = 0  # of the draw
 
 
@@ -207,7 +216,7 @@ def main(argv=None):
     config = parse_config(GenerateConfig, argv, "spatialbook binaural generate")
     model = load(config.checkpoint or None)
     model.draw = replace(model.draw, seed=config.seed)
-    for clip in progress(clips(config.data, config.split, config.n, config.tier), "two ears"):
+    for clip in progress(clips(config.data, config.split, config.n, config.tier, split_set=config.split_set, frame_rate=config.frame_rate), "two ears"):
         for side, mel in zip(("left", "right"), ear_mels(generate(model, clip))):
             with atomic_path(Path(config.out) / side / f"{clip.name}_0.00.npy") as temporary: np.save(temporary, mel.numpy().astype(np.float32))
     print(config.out)

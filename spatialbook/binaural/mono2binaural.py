@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .features import Prepared
-from .train import training_sets
+from .sets import training_sets
 from ..checkpoints import export_weights, load_weights
 from ..core import Clip, guarded, parse_config, progress, shipped
 from ..recipe import Recipe, TrainConfig
@@ -81,6 +81,8 @@ class Mono2BinauralConfig(TrainConfig):
     "Train the Mono2Binaural baseline."
     out: str = "data/runs/mono2binaural"  # folder of the run
     data: str = "embedded"  # 'embedded' (simulated scenes), or a folder in the FAIR-Play layout
+    split_set: str = ""  # of a corpus: which set of lists, e.g. split3; scene-disjoint ones (new_splits) first when empty
+    frame_rate: float = 0.0  # of a corpus: pictures a second on disk; 0 = 10 for FAIR-Play, measured for RealBinaural
     scenes: int = 2000  # simulated scenes of each tier to train on
     validation: int = 48  # simulated scenes of each tier to validate on
     width: int = 32  # of the U-Net; 64 in the paper
@@ -169,7 +171,7 @@ def binauralize(
 def main(argv=None):
     "Train Mono2Binaural from the command line."
     config = parse_config(Mono2BinauralConfig, argv, "spatialbook binaural train-baseline")
-    train, validation, *_ = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16")
+    train, validation, *_ = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16", config.split_set, config.frame_rate)
     sets = [[at_16_khz(clip) for clip in progress(clips, "to 16 kHz")] for clips in (train, validation)]
     done = Trainer(Mono2BinauralRecipe(config), config).fit(EarWindows(sets[0]), EarWindows(sets[1], train=False))
     print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")

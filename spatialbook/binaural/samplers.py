@@ -30,15 +30,15 @@ class Objective:
     def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         "What the network should say."
         alpha, sigma = self.path(level)
-        return dict(eps=noise, x0=clean, v=alpha * noise - sigma * clean, flow=noise - clean)[self.predict]
+        return dict(eps=torch.where(alpha > 0, noise, -clean), x0=clean, v=alpha * noise - sigma * clean, flow=noise - clean)[self.predict]
 
     def clean(self, noisy: Tensor, said: Tensor, level: Tensor) -> Tensor:
-        "The signal that an answer stands for. Noise predicted from noise alone says nothing about the signal: there it is 0, which is mono."
+        "The signal that an answer stands for."
         alpha, sigma = self.path(level)
         if self.predict == "x0": return said
         if self.predict == "v": return alpha * noisy - sigma * said
         if self.predict == "flow": return noisy - sigma * said
-        return (noisy - sigma * said) / alpha.clamp_min(1e-3) * (alpha > 1e-3)
+        return torch.where(alpha > 0, (noisy - sigma * said) / alpha.clamp_min(1e-4), -said)
 
 # %% ../../nbs/binaural/03b_samplers.ipynb #c93639e6
 @torch.no_grad()

@@ -21,7 +21,7 @@ from ..audio import MEL_BANDS, MEL_SILENCE, mel_spectrogram
 from .features import look, stack_tokens, window_tokens
 from .generate import Binaural, Draw, listen_to
 from .interaural import apply_ratio
-from .samplers import sample
+from .samplers import Objective, sample
 from .seed_flags import FIXED, SeedFlags, corpus_of, output_name, remembered, typed_flags
 from .seed_recipe import few, joined, networks, read_pth
 from .seed_train import in_ranks, processes
@@ -63,7 +63,7 @@ def draw_ratio(
     if model.draw.mode == "regression": return first_guess(model.unet, mel, tokens)
     other = tokens.mirrored()
     velocity = lambda x, level: (model.unet(x, level, mel, tokens) - model.unet(-x, level, mel, other)) / 2
-    return sample(velocity, noise, model.draw.steps, solver=model.draw.solver, temperature=model.draw.temperature, scale=SCALE)
+    return sample(velocity, noise, model.draw.steps, Objective(model.unet.config.objective), solver=model.draw.solver, temperature=model.draw.temperature, scale=SCALE)
 
 
 def windowed_ratio(
