@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -226,13 +227,15 @@ def training_step(
 
 # %% ../../nbs/depth/02_reference.ipynb #6cce10ab
 def _measure(kind: str, base: int, side: int, levels: tuple) -> dict:
-    import resource
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = Reference(ReferenceConfig(base, levels, attention=kind))
     for a in net.attention.values(): nn.init.constant_(a.gamma, 0.5)
     x, target = torch.rand(1, 2, side, side), 10 * torch.rand(1, 1, side, side)
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    def peak():  # of this program alone: what getrusage tells includes the parent it was forked from
+        try: status = Path('/proc/self/status').read_text()
+        except OSError: raise SpatialbookError("memory can be measured on Linux only", remedy="Measure there") from None
+        return int(status.split('VmHWM:')[1].split()[0]) / 1024
     before, start = peak(), time.process_time()
     return dict(loss=training_step(net, x, target).item(), mb=peak() - before, cpu_s=time.process_time() - start)
 

@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -111,8 +112,9 @@ def load_clip(
     return Clip(note["name"], sounds["audio"], note["rate"], pictures, note["fps"], boxes, note["hfov"], truth)
 
 # %% ../../nbs/scenes/03c_cache.ipynb #aca62461
-def _one_thread():
+def _begin_work():
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a parent that catches it would leave workers that cannot be told to stop
 
 
 def in_processes(
@@ -126,8 +128,10 @@ def in_processes(
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1: return [function(item) for item in progress(items, description)]
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    with context.Pool(workers, initializer=_one_thread) as pool:
-        return list(progress(pool.imap(function, items), description, total=len(items)))
+    with context.Pool(workers, initializer=_begin_work) as pool:
+        results = list(progress(pool.imap(function, items), description, total=len(items)))
+        pool.close(), pool.join()  # they go by themselves; only an error lets the pool end them
+    return results
 
 # %% ../../nbs/scenes/03c_cache.ipynb #67eb1f05
 def config_hash(
