@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from .checkpoints import append_row, cut_rows, fill, load_run, load_weights, pack, read_folder, save_folder, settle
+from .checkpoints import append_row, cut_rows, fill, load_trained, pack, read_folder, save_folder, settle
 from .core import SpatialbookError, atomic_path, progress, seed_of
 from .recipe import Recipe, TrainConfig, draws, loader, seed_everything
 from .step import Average, Engine
@@ -29,6 +29,7 @@ from .step import Average, Engine
 class Trainer(Engine):
     "Trains a recipe: `Trainer(recipe, config).fit(train, validation)`. Start it again and it goes on where it was."
     remembered = ("step", "minutes", "earlier", "skipped", "bad", "best", "checked", "sums")  # numbers that a checkpoint keeps
+    project, tracker_options = "spatialbook", {}  # for the trackers: name of the project, and tracker -> its own settings
 
     def __init__(self,
         recipe: Recipe,  # what is learnt
@@ -57,19 +58,18 @@ def _open(self: Trainer):
         cut_rows(self.out / "metrics.jsonl", self.step)
         with atomic_path(self.out / "config.json") as temporary:
             temporary.write_text(json.dumps(self.config.plain(), indent=1) + "\n", encoding="utf-8")
-    self.accelerator.init_trackers("spatialbook", init_kwargs={"tensorboard": {"purge_step": self.step + 1}})
+    self.accelerator.init_trackers(self.project, init_kwargs={"tensorboard": {"purge_step": self.step + 1}, **self.tracker_options})
     self.accelerator.wait_for_everyone()
 
 
 @patch
 def _begin(self: Trainer, source: Path):
     "First weights from elsewhere. Modules that are not known there begin anew: a generator may be shipped without its discriminator."
-    if source.is_dir(): run = load_run(source); weights, story = run.weights, run.state
-    else: weights, story = load_weights(source)
-    known = [name for name in self.recipe.modules if name in weights]
-    if not known: raise SpatialbookError(f"holds weights of {', '.join(weights)}, none of {', '.join(self.recipe.modules)}", source, "Give --init_from a run of the same chapter")
-    for name in known: fill(self.recipe.modules[name], weights[name], source, name)
-    self.earlier = story.get("minutes", 0.0) + story.get("earlier", 0.0)
+    run = load_trained(source)
+    known = [name for name in self.recipe.modules if name in run.weights]
+    if not known: raise SpatialbookError(f"holds weights of {', '.join(run.weights)}, none of {', '.join(self.recipe.modules)}", source, "Give --init_from a run of the same chapter")
+    run.into(**{name: self.recipe.modules[name] for name in known})
+    self.earlier = run.state.get("minutes", 0.0) + run.state.get("earlier", 0.0)
 
 
 @patch
