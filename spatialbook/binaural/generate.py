@@ -24,7 +24,7 @@ from .samplers import Objective, guided, sample
 from .sets import projection_of
 from .train import SCALE, BinauralConfig, first_guess
 from .unet import OBJECTIVES, BinauralUNet, Tokens
-from ..checkpoints import config_from, export_weights, load_run, load_weights
+from ..checkpoints import config_from, export_weights, load_trained
 from ..core import Clip, SpatialbookError, atomic_path, guarded, parse_config, progress, shipped, torch_generator
 from ..sound import rms
 
@@ -58,7 +58,7 @@ def save(
 ):
     "Write a system and its story."
     config = {k: getattr(model.config, k) for k in ("dim", "mults", "width", "objective", "data", "scenes")}
-    export_weights(dict(unet=model.unet, projection=model.projection), path, dict(chapter="binaural", config=config, draw=vars(model.draw), **story), half=True)
+    export_weights(dict(unet=model.unet, projection=model.projection), path, dict(story, chapter="binaural", config=config, draw=vars(model.draw)), half=True)
 
 
 def load(
@@ -66,17 +66,13 @@ def load(
 ) -> Binaural:
     "Read a system. Raises SpatialbookError when the file is damaged or is something else."
     path = Path(path) if path else shipped("binaural")
-    if path.is_dir():
-        run = load_run(path)
-        model = Binaural(config_from(BinauralConfig, run.config), config_from(Draw, load_weights(shipped("binaural"))[1]["draw"]))  # a run has not chosen how to draw
-        run.into(unet=model.unet)
-        model.projection = projection_of(path)
-        return model
-    weights, meta = load_weights(path)
-    if meta.get("chapter") != "binaural" or set(weights) != {"unet", "projection"}:
+    run = load_trained(path)
+    if "unet" not in run.weights or run.state.get("chapter", "binaural") != "binaural":
         raise SpatialbookError("are not weights of the binaural chapter", path, "Give the folder of a `spatialbook binaural train`, or a file made of one by `python -m spatialbook.binaural.ship`")
-    model = Binaural(config_from(BinauralConfig, meta["config"]), config_from(Draw, meta["draw"]))
-    load_weights(path, dict(unet=model.unet, projection=model.projection))
+    draw = run.state["draw"] if "draw" in run.state else load_trained(shipped("binaural")).state["draw"]  # a run has not chosen how to draw
+    model = Binaural(config_from(BinauralConfig, run.config), config_from(Draw, draw))
+    run.into(unet=model.unet)
+    model.projection = projection_of(path)
     return model
 
 # %% ../../nbs/binaural/07_generate.ipynb #ae91fdf2

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from .features import Prepared
 from .sets import training_sets
-from ..checkpoints import export_weights, load_weights
-from ..core import Clip, guarded, parse_config, progress, shipped
+from ..checkpoints import export_weights, load_trained
+from ..core import Clip, SpatialbookError, guarded, parse_config, progress, shipped
 from ..recipe import Recipe, TrainConfig
 from ..sound import resample
 from ..training import Trainer
@@ -51,7 +51,7 @@ class Mono2Binaural(nn.Module):
     "Spectrum of L + R and one picture's map -> complex mask in [-1, 1] (Gao and Grauman 2019, section 3.3)."
     def __init__(self, width: int = 32, features: int = 64, cells: int = 98):
         super().__init__()
-        w = width
+        self.width = w = width
         self.see = nn.Sequential(nn.Conv2d(features, 8, 1), nn.BatchNorm2d(8), nn.ReLU())
         self.downs = nn.ModuleList([_down(2, w), _down(w, 2 * w), _down(2 * w, 4 * w), _down(4 * w, 8 * w), _down(8 * w, 8 * w)])
         self.ups = nn.ModuleList([_up(8 * w + 8 * cells, 8 * w), _up(16 * w, 4 * w), _up(8 * w, 2 * w), _up(4 * w, w)])
@@ -183,16 +183,18 @@ def save(
     story: dict,  # how it came to be
 ):
     "Write the baseline and its story."
-    export_weights(dict(net=net), path, dict(chapter="binaural", system="mono2binaural", **story), half=True)
+    export_weights(dict(net=net), path, dict(story, chapter="binaural", system="mono2binaural", config=dict(width=net.width)), half=True)
 
 
 def load(
-    path=None,  # .safetensors; None = the weights shipped with the book
+    path=None,  # .safetensors, or the folder of a run; None = the weights shipped with the book
 ) -> Mono2Binaural:
-    "Read the baseline."
+    "Read the baseline. Raises SpatialbookError when the file is damaged or is something else."
     path = Path(path) if path else shipped("binaural", "mono2binaural")
-    net = Mono2Binaural(load_weights(path)[1]["config"]["width"])
-    load_weights(path, dict(net=net))
+    run = load_trained(path)
+    if "net" not in run.weights or run.state.get("system", "mono2binaural") != "mono2binaural": raise SpatialbookError("are not weights of Mono2Binaural", path, "Give the folder of a `spatialbook binaural train-baseline`")
+    net = Mono2Binaural(run.config["width"])
+    run.into(net=net)
     return net.eval()
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #c1071462

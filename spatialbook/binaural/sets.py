@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from .data import clips, find_list
 from .features import Projection, empty_maps, prepare_all
-from ..checkpoints import fill, load_weights
+from ..checkpoints import fill, load_trained
 from ..core import SpatialbookError, atomic_path, home, progress, seed_of
 from ..scenes.cache import config_hash, seeds_of
 from ..scenes.stage import GENERATOR_VERSION, SPLITS, StageConfig, stage
@@ -41,7 +41,7 @@ def projection_of(
     "The directions weights were trained to look in. Raises SpatialbookError when they are not told."
     source = Path(source)
     own = source / "projection.safetensors"
-    weights = (load_file(own) if own.exists() else None) if source.is_dir() else load_weights(source)[0].get("projection")
+    weights = (load_file(own) if own.exists() else None) if source.is_dir() else load_trained(source).weights.get("projection")
     if weights is None: raise SpatialbookError("does not hold the projection its weights look through", source, "Give a run of this chapter, or weights that were saved whole")
     return fill(Projection(), weights, source, "projection")
 
