@@ -40,8 +40,7 @@ lab: install
 test: install
 	$(BIN)/spatialbook assets
 	$(BIN)/python tools/nb.py check
-	find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort | \
-		$(QUIET) OMP_NUM_THREADS=1 xargs -P2 -I{} sh -c '$(BIN)/nbdev_test --n_workers 0 --path {} >{}.log 2>&1 || { cat {}.log; rm -f {}.log; echo "failed: {}"; exit 255; }; rm -f {}.log'
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python tools/nb.py test
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
 
 bench: install

@@ -3,6 +3,7 @@
     python tools/nb.py pull  [NOTEBOOK ...]   write .nbtext/X.py (percent text) from nbs/X.ipynb
     python tools/nb.py push  [TEXT ...]       merge the text back, export, run, clean: never a stale output
     python tools/nb.py run   [NOTEBOOK ...]   run again and keep the outputs (byte-identical on the second run)
+    python tools/nb.py test  [NOTEBOOK ...]   nbdev's test of each, two at a time, each in a process of its own
     python tools/nb.py readme                 README.md from nbs/index.ipynb
     python tools/nb.py check                  exports in sync, notebooks clean, README in sync; writes nothing new
 
@@ -184,6 +185,50 @@ def readme_pictures():  # path below ROOT -> bytes
     return {f"nbs/index_{i + 1}.png": base64.b64decode("".join(png)) for i, png in enumerate(pngs)}
 
 
+# Read once, before the processes of the tests branch off: starting them one by one costs five seconds each, a third of all tests.
+HEAVY = ("accelerate", "av", "fastcore.test", "IPython.display", "librosa", "matplotlib.pyplot", "nbdev.showdoc", "pandas", "scipy.signal", "seaborn", "soundfile", "torch.utils.data", "tqdm.auto")
+
+
+def test(names=()):
+    "nbdev's test of each notebook in a process of its own; fails when one fails."
+    import importlib
+    import tempfile
+    import time
+    from nbdev.config import get_config
+    for name in HEAVY:
+        importlib.import_module(name)
+    flags, waiting, running, failed = get_config(path=ROOT).tst_flags.split(), notebooks(names), {}, []
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            notebook, said = waiting.pop(0), tempfile.TemporaryFile("w+")
+            sys.stdout.flush()
+            running[os.fork() or _test(notebook, flags, said)] = notebook, said, time.perf_counter()
+        pid, status = os.wait()
+        notebook, said, start = running.pop(pid)
+        print(f"{'ok    ' if status == 0 else 'FAILED'} {time.perf_counter() - start:5.1f} s  {notebook.relative_to(ROOT)}", flush=True)
+        if status:
+            failed.append(str(notebook.relative_to(ROOT)))
+            said.seek(0)
+            print(said.read(), flush=True)
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
+
+
+def _test(notebook, flags, said):
+    "The child's side; it never returns."
+    import atexit
+    from nbdev.test import test_nb
+    ok = False
+    try:
+        os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
+        os.chdir(NBS)
+        ok, _ = test_nb(notebook, skip_flags=flags, basepath=ROOT)
+        sys.stdout.flush(), sys.stderr.flush()
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(0 if ok else 1)
+
+
 def readme():
     (ROOT / "README.md").write_text(render_readme(), encoding="utf-8")
     for name, content in readme_pictures().items():
@@ -211,7 +256,7 @@ def _tool(name):
 
 
 if __name__ == "__main__":
-    commands = dict(pull=pull, push=push, run=run, _run=lambda names: _run(names[0]), readme=lambda _: readme(), check=lambda _: check())
+    commands = dict(pull=pull, push=push, run=run, test=test, _run=lambda names: _run(names[0]), readme=lambda _: readme(), check=lambda _: check())
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](sys.argv[2:])
