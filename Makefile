@@ -39,6 +39,7 @@ lab: install
 
 test: install
 	$(BIN)/spatialbook assets
+	$(BIN)/spatialbook assets --for sound2video
 	$(BIN)/python tools/nb.py check
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python tools/nb.py test
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests

@@ -29,7 +29,7 @@ setup(
     package_dir=weights,
     package_data={name: ["*/ours.safetensors", "*/ours.json"] for name in weights},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split(), "eval": cfg["eval_requirements"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split(), "eval": cfg["eval_requirements"].split(), "download": cfg["download_requirements"].split()},
     entry_points={
         "console_scripts": [line.strip() for line in cfg["console_scripts"].splitlines() if line.strip()],
         "nbdev": ["spatialbook=spatialbook._modidx:d"],

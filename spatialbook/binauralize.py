@@ -13,7 +13,8 @@ import sys
 import time
 import warnings
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from .decode import VideoInfo, fit, frame_stream, probe, sound_blocks
 from .sound import to_mono, write_blocks
 from .video import mux_sound
 from .vision import feature_map
+from .vocoder.decode import improved
+from .vocoder.head import StereoHead, load_head
 
 # %% ../nbs/80_binauralize.ipynb #f9508e98
 def framing(rate: int) -> tuple:  # samples of a frame and of its hop
@@ -82,6 +85,8 @@ class BinauralizeConfig:
     audio_only: bool = False  # write sound without pictures
     checkpoint: str = ""  # .safetensors; the shipped weights when empty
     mode: str = ""  # diffusion or regression; as stored with the weights when empty
+    decoder: str = field(default="mask", metadata=dict(choices=("mask", "vocoder")))  # who makes ears of what the network says: mask, or vocoder (chapter 2)
+    vocoder: str = ""  # its .safetensors or the folder of its run; the shipped weights when empty
     seed: int = 0  # of the draw
 
     def seconds(self) -> float:
@@ -246,6 +251,7 @@ def ears_of_video(
     config: BinauralizeConfig,
     notes: dict = None,
     info: VideoInfo = None,
+    head: StereoHead = None,  # the vocoder, for `--decoder vocoder`
 ) -> tuple:  # generator of `(2, samples)` blocks, rate, samples
     "Everything between a video and its two ears."
     info = info or probe(video)
@@ -258,7 +264,10 @@ def ears_of_video(
     T = -(-round(n * MEL_RATE / rate) // MEL_HOP)
     view = fit(info.height, info.width, 224, 448).hfov(config.hfov)
     parts = windows(model, Buffer(resampled(blocks(), rate)), T, sights(model, video, info, config), LOUDNESS / loudness, widen(view))
-    return ears_stream(Buffer(blocks()), rate, n, ratio_stream(model, parts, T), config.strength, notes), rate, n
+    pieces, again = tee(ratio_stream(model, parts, T))
+    ears = ears_stream(Buffer(blocks()), rate, n, pieces, config.strength, notes)
+    if config.decoder == "vocoder": ears = improved(ears, head or load_head(config.vocoder or None), resampled(blocks(), rate), map(unsquash, again), rate, config.strength)
+    return ears, rate, n
 
 # %% ../nbs/80_binauralize.ipynb #43a53ca3
 def binauralize(

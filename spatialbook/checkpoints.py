@@ -254,11 +254,11 @@ def load_run(
 
 # %% ../nbs/08b_checkpoints.ipynb #858a6f8e
 def load_trained(
-    path,  # folder of a run (its best weights), or `.safetensors` from `export_weights`
+    path,  # folder of a run (its best weights; the last of one that was never validated), or `.safetensors` from `export_weights`
 ) -> Run:
     "A trained model, wherever it lies. Raises SpatialbookError when it is missing, damaged or no checkpoint."
     path = Path(path)
-    if path.is_dir(): return load_run(path)
+    if path.is_dir(): return load_run(path, "last" if not (path / "best").exists() and (path / "last").exists() else "best")
     weights, meta = load_weights(path)
     return Run(path, meta.pop("config", {}), weights, meta)
 

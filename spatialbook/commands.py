@@ -26,10 +26,23 @@ COMMANDS = {
     "binaural ablate": ("binaural.ablation", "main", "take parts of the trained system away, one at a time"),
     "vocoder train": ("vocoder.train", "main", "train the head that makes two ears of mels and a mono sound"),
     "vocoder train-per-ear": ("vocoder.per_ear", "main", "train a BigVGAN for each ear alone, as the original does"),
+    "vocoder train-joint": ("vocoder.joint", "main", "train one BigVGAN for both ears, by surgery of one for one ear"),
+    "vocoder generate": ("vocoder.generate", "main", "make two ears of mels that a first stage wrote"),
     "vocoder evaluate": ("vocoder.evaluate", "main", "compare with baselines and controls"),
     "depth train": ("depth.train", "main", "train a network that hears depth"),
     "depth evaluate": ("depth.evaluate", "main", "compare with baselines and controls"),
+    "depth ablate": ("depth.ablation", "main", "train the network with fewer cues, and compare"),
     "depth demo": ("depth.explorer", "main", "depth, truth, error, and which echoes were used"),
+    "ambisonics download": ("ambisonics.download", "main", "fetch the 360° videos of a list, and record those that are gone"),
+    "ambisonics preprocess": ("ambisonics.preprocess", "main", "downloaded videos -> the folders that training reads"),
+    "ambisonics train": ("ambisonics.train", "main", "train a network that finds directions in mono sound and 360° film"),
+    "ambisonics evaluate": ("ambisonics.evaluate", "main", "compare with baselines and controls"),
+    "ambisonics deploy": ("ambisonics.deploy", "main", "mono sound + 360° video -> heatmap film, VR file, two ears"),
+    "ambisonics demo": ("ambisonics.demo", "main", "turn around in a scene that the network has never met"),
+    "sound2video train": ("sound2video.train", "main", "train a network that makes a film to a sound"),
+    "sound2video deploy": ("sound2video.deploy", "main", "sounds of any length -> films"),
+    "sound2video evaluate": ("sound2video.evaluate", "main", "compare with baselines and the truth"),
+    "sound2video demo": ("sound2video.demo", "main", "films of sounds never heard before"),
 }
 
 

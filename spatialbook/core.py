@@ -9,7 +9,9 @@ __all__ = ['IN_TEST', 'SpatialbookError', 'guarded', 'Clip', 'mirror_audio', 'mi
 
 # %% ../nbs/00_core.ipynb #85a02dde
 import hashlib
+import inspect
 import os
+import re
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
 from ast import literal_eval
@@ -133,11 +135,13 @@ def home() -> Path:
 def shipped(
     chapter: str,  # e.g. 'binaural'
     name: str = "ours",  # which system's weights
+    required: bool = True,  # False: None where they are not there, for a row that may be left out; damage is never passed over
 ) -> Path:
-    "Where the weights shipped with the book lie, in the checkout or in the installed package."
+    "Where the weights shipped with the book lie, in the checkout or in the installed package. Raises SpatialbookError when there are none."
     folder = checkout() / "data" / "checkpoints" if checkout() else Path(__file__).resolve().parent / "weights"
     path = folder / chapter / f"{name}.safetensors"
     if not path.exists():
+        if not required: return None
         raise SpatialbookError("these weights are not shipped", path, f"Train them with `spatialbook {chapter} train`, or give --checkpoint")
     return path
 
@@ -201,16 +205,23 @@ def _argument(f):  # dataclass field -> keyword arguments of `add_argument`
     return dict(type=kind, metavar=kind.__name__.upper(), choices=f.metadata.get("choices"))
 
 # %% ../nbs/00_core.ipynb #a66226bc
+def _comments(cls) -> dict:
+    "Field -> the comment behind it. `docments` says nothing of the classes of `__main__`, which is what `python -m` makes of a module."
+    from fastcore.docments import docments
+    if cls.__module__ != "__main__": return {k: v for k, v in docments(cls).items() if v}
+    try: return dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(cls), re.M))
+    except (OSError, TypeError): return {}  # typed by hand, or a cell
+
+
 def config_parser(
     cls,  # a dataclass; the comment behind a field is its help
     prog: str = None,  # the command as the user types it
 ) -> ArgumentParser:
     "The command line of a configuration."
-    from fastcore.docments import docments
     parser = ArgumentParser(prog=prog, description=cls.__doc__, formatter_class=lambda prog: HelpFormatter(prog, max_help_position=34, width=120))
     comments = {}
     for base in reversed(cls.__mro__):
-        if base is not object and hasattr(base, "__dataclass_fields__"): comments.update({k: v for k, v in docments(base).items() if v})
+        if base is not object and hasattr(base, "__dataclass_fields__"): comments.update(_comments(base))
     for f in fields(cls):
         default = f.default if f.default is not MISSING else f.default_factory() if f.default_factory is not MISSING else None
         required = f.default is MISSING and f.default_factory is MISSING

@@ -1,6 +1,8 @@
-"""What a newcomer reads first: links that lead somewhere, a complete NOTICE, a citation that can be cited."""
+"""What a newcomer reads first: links that lead somewhere, a complete NOTICE, a citation that can be cited, help that teaches."""
 import json
 import re
+import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -40,3 +42,9 @@ def test_citation():
     credited = " ".join(r["title"] + r["notes"] + str(r["authors"]) for r in cff["references"])
     for name in ("DiffBinaural", "BigVGAN", "BatVision", "Binaural Attention", "Morgado", "Redondo"):
         assert name in credited
+
+
+def test_help_teaches_however_a_module_is_started():
+    "`accelerate launch -m` makes a module `__main__`, of whose classes fastcore's docments knows no comments."
+    said = subprocess.run([sys.executable, "-m", "spatialbook.binaural.train", "--help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert "channels of the finest level" in said and "simulated scenes of each tier to train on" in said

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['FLOOR', 'CRITERIA', 'masked_mean', 'recon', 'sobel', 'dilate', 'erode', 'edge', 'smooth', 'BinauralAttentionLoss',
-           'AdaptiveBinauralAttentionLoss', 'log_ratio', 'silog', 'gradient_matching', 'bin_loss', 'Criterion']
+           'AdaptiveBinauralAttentionLoss', 'log_ratio', 'silog', 'gradient_matching', 'bin_loss', 'distillation',
+           'Criterion']
 
 # %% ../../nbs/depth/04_losses.ipynb #0e8c1ad0
+import math
 from dataclasses import dataclass
 
 import torch
@@ -151,6 +153,14 @@ def bin_loss(
     part, said = place - low, logits.float().log_softmax(1)
     missing = sum(torch.xlogy(w, w) - w * said.gather(1, index.long()) for w, index in ((1 - part, low), (part, low + 1)))
     return masked_mean(missing, known)
+
+# %% ../../nbs/depth/04_losses.ipynb #feacd371
+def distillation(
+    pred: Tensor, taught: Tensor, truth: Tensor,  # `(B, 1, h, w)` metres: the student, the teacher, the camera
+) -> Tensor:
+    "Mean difference of ln depth to the teacher's, in holes and wherever the teacher is right (within 1.25)."
+    off = (pred.clamp_min(FLOOR).log() - taught.clamp_min(FLOOR).log()).abs()
+    return masked_mean(off, log_ratio(taught, truth).abs() < math.log(1.25))
 
 # %% ../../nbs/depth/04_losses.ipynb #210c4aab
 CRITERIA = ("matching", "binaural", "L1", "SIlog", "Combined")

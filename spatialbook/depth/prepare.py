@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..core import SpatialbookError, atomic_path, home
+from ..core import atomic_path, home
+from .data import mirror_item
 from ..scenes.cache import config_hash, in_processes, seeds_of
 from ..scenes.echo import GENERATOR_VERSION, SPLITS, EchoConfig, echo
 
@@ -31,9 +32,10 @@ SHARD = 20  # scenes in a file
 
 def pack_scenes(
     clips: list,  # of `Clip` with truth['depth']
-) -> dict:  # waves float16 `(N, 2, SAMPLES)`, depth int16 `(N, 1, h, w)` in mm
+) -> dict:  # waves float16 `(N, 2, SAMPLES)`, depth int16 `(N, 1, h, w)` in mm, picture uint8 `(N, 3, h, w)` where there is one
     "Sound and depth of scenes, small."
-    return dict(waves=torch.stack([c.audio[:, :SAMPLES] for c in clips]).half(), depth=torch.stack([c.truth["depth"] for c in clips])[:, None].mul(1000).round().to(torch.int16))
+    packed = dict(waves=torch.stack([c.audio[:, :SAMPLES] for c in clips]).half(), depth=torch.stack([c.truth["depth"] for c in clips])[:, None].mul(1000).round().to(torch.int16))
+    return packed if clips[0].frames is None else packed | dict(picture=torch.stack([c.frames[0] for c in clips]).permute(0, 3, 1, 2).contiguous())
 
 
 class _Make:  # a callable that can travel to another process
@@ -45,25 +47,20 @@ class _Make:  # a callable that can travel to another process
 
 
 class Prepared(Sequence):
-    "Items in memory: `dict(waves (2, n), depth (1, h, w) in metres with 0 = unknown, name)`."
+    "Items in memory: `dict(waves (2, n), depth (1, h, w) in metres with 0 = unknown, name)`, and `picture (3, h, w)` in 0..1 where there is one."
     def __init__(self,
         waves: Tensor,  # `(N, 2, n)`, any float type
         depth: Tensor,  # `(N, 1, h, w)`, int16 in mm
         names: list,  # N
-    ): self.waves, self.depth, self.names = waves, depth, list(names)
+        picture: Tensor = None,  # `(N, 3, h, w)` uint8
+    ): self.waves, self.depth, self.names, self.picture = waves, depth, list(names), picture
 
     def __len__(self): return len(self.names)
 
     def __getitem__(self, i):
-        if isinstance(i, slice): return Prepared(self.waves[i], self.depth[i], self.names[i])
-        return dict(waves=self.waves[i].float(), depth=self.depth[i].float() / 1000, name=self.names[i])
-
-    def mean_map(self) -> Tensor:  # float32 `(1, h, w)` metres
-        "The mean over the known depths of each pixel: what one can say without listening. A pixel known nowhere gets the mean of all; raises SpatialbookError when none is known."
-        known = (self.depth > 0).sum(0)
-        if not known.any(): raise SpatialbookError(f"there is no depth in any of {len(self)} scenes", remedy="Give other scenes")
-        total = self.depth.sum(0) / 1000
-        return torch.where(known > 0, total / known.clamp_min(1), total.sum() / known.sum())
+        if isinstance(i, slice): return Prepared(self.waves[i], self.depth[i], self.names[i], None if self.picture is None else self.picture[i])
+        item = dict(waves=self.waves[i].float(), depth=self.depth[i].float() / 1000, name=self.names[i])
+        return item if self.picture is None else item | dict(picture=self.picture[i].float() / 255)
 
 # %% ../../nbs/depth/04c_prepare.ipynb #8c3198a1
 def embedded(
@@ -71,16 +68,17 @@ def embedded(
     n: int,  # how many scenes
     workers: int = None,  # processes that make what is missing; None = one a core
     config: EchoConfig = SCENE,
+    pictures: bool = False,  # what the camera sees, too, for a teacher; kept apart from rooms without
 ) -> Prepared:
     "The first n simulated rooms of a split, made once. Raises SpatialbookError for an unknown split."
     seeds = seeds_of(SPLITS, split, n)
-    config = replace(config, **SPLITS[split][1])
+    config = replace(config, **SPLITS[split][1], **(dict(zoom=1) if pictures else {}))
     folder = home() / "cache" / "depth" / f"echo-{GENERATOR_VERSION}-{config_hash(config)}-{SAMPLES}"
     firsts = range(seeds.start, seeds.stop, SHARD)
     missing = [first for first in firsts if not (folder / f"{first:06d}.safetensors").exists()]
     in_processes(_Make(folder, config), missing, workers, f"making echoes, {SHARD} at a time")
     shards = [_read(folder / f"{first:06d}.safetensors", partial(_Make(folder, config), first)) for first in firsts]
-    whole = {k: torch.cat([s[k] for s in shards])[:n] for k in ("waves", "depth")} if n else dict(waves=torch.zeros(0, 2, SAMPLES), depth=torch.zeros(0, 1, config.height, config.width, dtype=torch.int16))
+    whole = {k: torch.cat([s[k] for s in shards])[:n] for k in shards[0]} if n else dict(waves=torch.zeros(0, 2, SAMPLES), depth=torch.zeros(0, 1, config.height, config.width, dtype=torch.int16))
     return Prepared(**whole, names=[f"echo-{s:06d}" for s in seeds])
 
 
@@ -96,7 +94,7 @@ def _read(path: Path, again):
 class Views(Dataset):
     "Items as a training sees them; draws from torch's global generator."
     def __init__(self,
-        items: Sequence,  # of dict(waves, depth, name)
+        items: Sequence,  # of dict(waves, depth, name), with or without a picture
         mirror: bool = True,  # mirror half of them
         gain_db: float = 1.0,  # largest common gain, up or down
         noise_db: tuple = (-95.0, -75.0),  # level of added noise in dB full scale, drawn in between; () = none
@@ -106,8 +104,7 @@ class Views(Dataset):
 
     def __getitem__(self, i):
         item, (coin, gain, level) = self.items[i], torch.rand(3).tolist()
-        waves, depth = item["waves"], item["depth"]
-        if self.mirror and coin < 0.5: waves, depth = waves.flip(0), depth.flip(-1)
-        waves = waves * 10 ** (self.gain_db * (2 * gain - 1) / 20)
+        if self.mirror and coin < 0.5: item = mirror_item(item)
+        waves = item["waves"] * 10 ** (self.gain_db * (2 * gain - 1) / 20)
         if self.noise_db: waves = waves + 10 ** ((self.noise_db[0] + level * (self.noise_db[1] - self.noise_db[0])) / 20) * torch.randn_like(waves)
-        return dict(waves=waves, depth=depth, name=item["name"])
+        return item | dict(waves=waves)

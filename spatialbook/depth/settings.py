@@ -16,6 +16,7 @@ from ..core import SpatialbookError, config_parser, home
 from .data import version_of
 from .frontend import CUES
 from .losses import CRITERIA, AdaptiveBinauralAttentionLoss, BinauralAttentionLoss, Criterion
+from .systems import MODELS
 from ..recipe import TrainConfig
 
 # %% ../../nbs/depth/04d_settings.ipynb #26aa2753
@@ -35,12 +36,14 @@ class DepthConfig(TrainConfig):
     hold_out: tuple = ()  # location: names of the places to test on
     scenes: int = 4000  # simulated rooms to train on
     validation: int = 200  # simulated rooms to choose weights on
-    model: str = ""  # ours, unet (BatVision's) or reference (the published network, with its flags); ours when empty
+    model: str = ""  # ours, unet (BatVision's), reference (the published network, with its flags), base_residual, adabins, or teacher (looks at pictures instead); ours when empty
+    teacher: str = ""  # run of `--model teacher` on the same rooms, whose answers a network that listens shall come near to
+    distill_weight: float = 0.5  # weight of that
     cues: tuple = CUES  # what ours hears: magnitude, and any of ild ipd gcc
-    base_channels: int = 0  # width of the network; 0 = 64, for the unet on simulated rooms 24
+    base_channels: int = 0  # width of the network; 0 = 64, for unet, base_residual, adabins and teacher on simulated rooms 24
     attention_levels: tuple = (2, 3, 4, 5)  # reference: levels with cross-attention, 1 to 5
     bilinear: bool = True  # reference: grow by interpolation; --no-bilinear: by transposed convolutions
-    images_size: int = 0  # rows and columns of the depth map, and of the spectrogram of unet and reference; 0 = 64 for ours and simulated rooms, else 256
+    images_size: int = 0  # rows and columns of the depth map, and of the spectrogram of all but ours; 0 = 64 for ours and simulated rooms, else 256
     mirror: bool = True  # show half of the items in the mirror: ears and map exchanged together
     gain_db: float = 1.0  # largest random gain of both ears, up or down
     noise: bool = True  # add a little noise, -95 to -75 dB full scale
@@ -81,7 +84,7 @@ class DepthConfig(TrainConfig):
         if self.data == "embedded" and self.dataset in FOLDERS: self.data = str(home() / FOLDERS[self.dataset])
         self.model = self.model or "ours"
         self.criterion = self.criterion or ("binaural" if self.model == "reference" else "matching")
-        self.base_channels = self.base_channels or (24 if self.model == "unet" and self.dataset == "embedded" else 64)
+        self.base_channels = self.base_channels or (24 if self.model in ("unet", "base_residual", "adabins", "teacher") and self.dataset == "embedded" else 64)
         self.images_size = self.images_size or (64 if self.model == "ours" or self.dataset == "embedded" else 256)
         self.batch_size = self.batch_size or (64 if self.model == "reference" else 32)
         if self.schedule == "step": self.schedule, self.halve_every = "constant", 50.0
@@ -89,7 +92,7 @@ class DepthConfig(TrainConfig):
         if not (self.max_steps or self.epochs or self.max_minutes): self.epochs = 200.0
         if self.use_wandb and "wandb" not in self.trackers: self.trackers = (*self.trackers, "wandb")
         if not self.experiment_name:
-            stem = "binaural_attn" if self.model == "reference" else self.model
+            stem = "binaural_attn" if self.model == "reference" else self.model + "_distilled" * bool(self.teacher)
             self.experiment_name = f"{stem}_{self.dataset}_BS{self.batch_size}_Lr{self.learning_rate}_{self.optimizer}_{self.criterion}" + "_adaptive" * self.use_adaptive_loss
         self.out = self.out or f"checkpoints/{self.experiment_name}"
         self.attention_levels, self.cues = tuple(int(level) for level in self.attention_levels), tuple(self.cues)
@@ -106,11 +109,14 @@ class DepthConfig(TrainConfig):
         return Criterion(name, self.l1_weight, self.silog_weight, self.silog_lambda)
 
 # %% ../../nbs/depth/04d_settings.ipynb #f6b09367
-CHOICES = dict(dataset=("batvisionv1", "batvisionv2", "embedded"), model=("ours", "unet", "reference"), criterion=CRITERIA, optimizer=("AdamW", "Adam", "SGD"), preset=("", "quick", "standard", "adaptive", "max"),
+CHOICES = dict(dataset=("batvisionv1", "batvisionv2", "embedded"), model=MODELS, criterion=CRITERIA, optimizer=("AdamW", "Adam", "SGD"), preset=("", "quick", "standard", "adaptive", "max"),
                protocol=("published", "location", "time"), use_silog=("", "true", "false"), device=("auto", "cuda", "cpu"))
 IDLE = {  # flags -> (when they can do nothing, why)
     ("attention_levels", "bilinear"): (lambda c: c.model != "reference", "only the reference network has levels of attention and a choice of how to grow; add --model reference"),
     ("cues",): (lambda c: c.model != "ours", "the published networks hear magnitudes; add --model ours"),
+    ("teacher", "distill_weight"): (lambda c: c.model == "teacher", "a teacher is not taught; it belongs to a network that listens"),
+    ("distill_weight",): (lambda c: not c.teacher, "it belongs to --teacher RUN"),
+    ("gain_db", "noise"): (lambda c: c.model == "teacher", "a teacher does not listen"),
     ("bins_weight",): (lambda c: c.model != "ours", "only ours answers with depth bins; add --model ours"),
     ("lambda_recon", "lambda_edge", "lambda_smooth", "use_adaptive_loss"): (lambda c: c.criterion != "binaural", "it belongs to --criterion binaural"),
     ("silog_lambda",): (lambda c: c.criterion not in ("SIlog", "Combined"), "it belongs to --criterion SIlog or Combined"),
@@ -146,6 +152,7 @@ def check_settings(
     if config.device == "cpu" and torch.cuda.is_available(): raise refuse("device", "a GPU is there and is used; hide it with CUDA_VISIBLE_DEVICES=''")
     if config.dataset != "embedded" and not Path(config.data).is_dir(): raise SpatialbookError("is not a folder", config.data, f"Give the corpus as --dataset_path; `spatialbook scenes echo --out DIR` writes a simulated one")
     if config.dataset != "embedded" and config.dataset != f"batvisionv{version_of(config.data)}": raise SpatialbookError(f"is laid out as BatVision V{version_of(config.data)}, and --dataset says {config.dataset}", config.data)
+    if config.teacher and not Path(config.teacher).exists(): raise SpatialbookError("there is no such teacher", config.teacher, "Train one with --model teacher")
     if config.model == "unet" and config.images_size & (config.images_size - 1): raise refuse("images_size", "the U-Net halves it down to one pixel; it must be a power of 2")
     config.check()
 

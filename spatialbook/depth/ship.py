@@ -6,16 +6,14 @@
 __all__ = ['Listener', 'listener', 'load', 'ShipConfig', 'ship', 'main']
 
 # %% ../../nbs/depth/05b_ship.ipynb #3546c09a
-import os
-import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor, nn
 
-from ..checkpoints import config_from, export_weights, fill, load_run, load_weights
+from ..checkpoints import config_from, export_weights, fill, load_run, load_trained, story
 from ..core import SpatialbookError, checkout, guarded, parse_config, shipped
 from .frontend import features
 from .settings import DepthConfig
@@ -48,6 +46,7 @@ def listener(
     path=None,  # where they came from, for messages
 ) -> Listener:
     "A network ready to be asked."
+    if config.model == "teacher": raise SpatialbookError("is a teacher: it looks, and does not listen", path, "Give it to a training as --teacher")
     net, floor = build(config).eval(), MeanMap(config.images_size)
     for name, module in dict(net=net, floor=floor).items() if weights is not None else ():
         if name not in weights: raise SpatialbookError(f"holds no weights of '{name}'", path, "Give a run of `spatialbook depth train`")
@@ -57,24 +56,18 @@ def listener(
 
 def load(
     path=None,  # folder of a run, or .safetensors; the shipped weights when None
-    name: str = "ours",  # which of the shipped ones: ours or unet
+    name: str = "ours",  # which of the shipped ones
 ) -> Listener:
     "A trained network. Raises SpatialbookError when it is not there or damaged."
-    path = Path(path) if path else shipped("depth", name)
-    if path.is_dir():
-        run = load_run(path)
-        weights, config = run.weights, run.config
-    else:
-        weights, story = load_weights(path)
-        config = story["config"]
-    return listener(config_from(DepthConfig, config), weights, path)
+    run = load_trained(path or shipped("depth", name))
+    return listener(config_from(DepthConfig, run.config), run.weights, run.path)
 
 # %% ../../nbs/depth/05b_ship.ipynb #8e4d1a8b
 @dataclass
 class ShipConfig:
     "Turn a finished run into weights that are shipped."
     run: str = "data/runs/depth"  # folder of `spatialbook depth train`
-    name: str = "ours"  # ours or unet
+    name: str = "ours"  # ours or unet; also reference, base_residual, adabins_distilled: rows of the table
     out: str = ""  # folder (default: data/checkpoints/depth)
 
 
@@ -85,14 +78,10 @@ def ship(
     "Write weights and their story."
     run = load_run(run_folder)
     config = config_from(DepthConfig, run.config)
-    default, kept = DepthConfig().plain(), config.fixed()
-    flags = " ".join(f"--{k} {' '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in config.plain().items()
-                     if v != default[k] and (k, v) != ("epochs", 0.0) and k not in ("out", "data", "dataset_path", "experiment_name", "trackers", "processes", "log_every", "eval_every", "save_every"))
-    machine = f"{os.cpu_count()} cores of {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}, torch {torch.__version__}"
-    story = dict(config=kept, command=f"spatialbook depth train {flags}", seed=config.seed, minutes=round(run.state["minutes"], 1), earlier=round(run.state["earlier"], 1), step=run.state["step"],
-                 machine=machine, selected_by="validation", validation=run.state["validation"])
-    export_weights({name: run.weights[name] for name in ("net", "floor")}, path, story, half=True)
-    return story
+    said = {k: v for k, v in run.config.items() if k not in ("data", "dataset_path", "teacher", "epochs")} | ({"epochs": config.epochs} if config.epochs else {})  # no folder of this machine
+    about = story(replace(run, config=said), "spatialbook depth train", DepthConfig) | dict(config={k: v for k, v in config.fixed().items() if k != "teacher"})
+    export_weights({name: run.weights[name] for name in ("net", "floor")}, path, about, half=True)
+    return about
 
 
 @guarded

@@ -182,5 +182,7 @@ class BigVGAN(nn.Module):
     def remove_weight_norm(self) -> "BigVGAN":
         "Fold direction and length into one weight, in place: for use, not for training."
         for module in list(self.modules()):
-            if parametrize.is_parametrized(module, "weight"): parametrize.remove_parametrizations(module, "weight")
+            if not parametrize.is_parametrized(module, "weight"): continue
+            parametrize.remove_parametrizations(module, "weight")
+            module._load_state_dict_pre_hooks.clear()  # what torch's weight norm leaves behind cannot travel to another process
         return self

@@ -86,7 +86,7 @@ class Windows(Dataset):
         ears = parts.sum(0)
         return ears * LOUDNESS / ears.std().clamp_min(1e-5) + LOUDNESS * NOISE * torch.randn(ears.shape, generator=None if self.train else torch.Generator().manual_seed(0))
 
-    def __getitem__(self, i) -> dict:  # ears `(2, n)`, mels and predicted `(2, 80, T)`, phase `(2, 80, T)` (0 = not known), coin
+    def __getitem__(self, i) -> dict:  # ears `(2, n)`; mels and phase `(2, 80, T)`, as they are and predicted (a phase of 0 is not known); coin
         sound, coin = self.sounds[i], torch.rand(4).tolist()
         ears = self._mixed(sound) if sound.ears.ndim == 3 else sound.ears.float()
         start = round((coin[0] if self.train else 0.5) * max(0, ears.shape[-1] // MEL_HOP - self.frames))
@@ -96,11 +96,12 @@ class Windows(Dataset):
             gain = 10 ** (0.6 * coin[1] - 0.3)
             ears, stored = gain * ears, [None if m is None else (m + log(gain)).clamp_min(MEL_SILENCE) for m in stored]
             if coin[2] < 0.5: ears, stored = ears.flip(0), [None if m is None else m.flip(0) for m in stored]
-        phase = torch.zeros(2, MEL_BANDS, self.frames)
-        if stored[1] is None:
-            wrong = spoiled(band_ratio(ears))
-            stored[1], phase = mel_spectrogram(ears_of_ratio(ears.mean(0), wrong)), phase_of_ratio(wrong)
-        return dict(ears=ears, mels=mel_spectrogram(ears) if stored[0] is None else stored[0], predicted=stored[1], phase=phase, coin=torch.tensor(coin[3]))
+        phase, unknown = [], torch.zeros(2, MEL_BANDS, self.frames)  # mels that lie in files come without one
+        for k, guess in enumerate((lambda q: q, spoiled)):
+            ratio = guess(band_ratio(ears)) if stored[k] is None else None
+            phase.append(unknown if ratio is None else phase_of_ratio(ratio))
+            if stored[k] is None: stored[k] = mel_spectrogram(ears_of_ratio(ears.mean(0), ratio) if k else ears)
+        return dict(ears=ears, mels=stored[0], predicted=stored[1], phase=phase[0], predicted_phase=phase[1], coin=torch.tensor(coin[3]))
 
 
 def cut(

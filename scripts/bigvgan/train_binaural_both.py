@@ -1,0 +1,3 @@
+from spatialbook.vocoder.seed import train_both
+
+if __name__ == "__main__": train_both()

@@ -1,0 +1,1 @@
+from spatialbook.depth.losses import AdaptiveBinauralAttentionLoss, BinauralAttentionLoss

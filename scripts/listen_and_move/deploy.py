@@ -1,0 +1,3 @@
+from spatialbook.sound2video.deploy import main
+
+if __name__ == "__main__": main()

@@ -1,0 +1,3 @@
+from spatialbook.ambisonics.evaluate import evaluate_seed
+
+if __name__ == "__main__": evaluate_seed()

@@ -1,0 +1,3 @@
+from spatialbook.ambisonics.preprocess import main
+
+if __name__ == "__main__": main()

@@ -1,0 +1,201 @@
+"""The commands of the binaural-attention README, as they stand there, on small corpora in both published layouts.
+
+Only what keeps them small, and where the corpus is, is appended; later flags override earlier ones. The scripts run in this process, but for the shell script and the two processes of `accelerate`.
+"""
+import json
+import os
+import runpy
+import shlex
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from spatialbook.checkpoints import load_run, read_rows
+from spatialbook.core import home
+from spatialbook.scenes.echo import EchoConfig, echo, write_corpus
+from spatialbook.scorecard import Scorecard
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS, HOME = ROOT / "scripts" / "binaural_attention", home().resolve()
+os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
+
+README = dict(
+    basic=r"""python train_binaural_attention.py \
+  --dataset batvisionv2 \
+  --batch_size 64 \
+  --learning_rate 0.001 \
+  --nb_epochs 200 \
+  --use_wandb \
+  --experiment_name binaural_v1""",
+    adaptive=r"""python train_binaural_attention.py \
+  --dataset batvisionv2 \
+  --batch_size 64 \
+  --use_adaptive_loss \
+  --use_wandb \
+  --experiment_name binaural_adaptive_v1""",
+    test=r"""python train_binaural_attention.py \
+  --base_channels 32 \
+  --attention_levels 3 4 5 \
+  --batch_size 128 \
+  --nb_epochs 50 \
+  --experiment_name binaural_test""",
+    standard=r"""python train_binaural_attention.py \
+  --batch_size 64 \
+  --nb_epochs 100 \
+  --attention_levels 3 4 5""",
+)
+SMALL = "--base_channels 8 --images_size 32 --batch_size 2 --nb_epochs 2 --trackers ''"
+
+
+def run(place, command, extra=""):
+    "Run a script of the README in this process; what it said."
+    script, *flags = shlex.split(README.get(command, command).replace("\\\n", " ") + " " + extra)[1:]
+    with chdir(place), mock.patch.object(sys, "argv", [script, *flags]), redirect_stdout(StringIO()) as said:
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    return said.getvalue()
+
+
+def evaluate(place, words):
+    from spatialbook.depth.evaluate import main
+    with chdir(place), redirect_stdout(StringIO()) as said: main(shlex.split(words))
+    return said.getvalue()
+
+
+def refused(function, *args):
+    "The one line with which it ends, exit code 2."
+    with pytest.raises(SystemExit) as end, redirect_stderr(StringIO()) as said: function(*args)
+    line, = said.getvalue().strip().splitlines()
+    assert end.value.code == 2 and line.startswith("spatialbook: "), line
+    return line
+
+
+def write_v1(root):
+    "Sessions, an ear a file, 980 samples before the sweep, millimetres with all three kinds of holes."
+    for split, seeds in dict(train=(3, 4, 5, 6), val=(100_000,), test=(200_000, 200_001)).items():
+        table = [("", "time", "camera path left", "audio path left", "audio path right", "depth path")]
+        for s in seeds:
+            clip, day = echo(s, EchoConfig(duration=0.1, height=32, width=32, zoom=1)), f"2019.08.{20 + s % 2}"
+            names = [f"{day}/{k}/{s:06d}.{e}" for k, e in (("camera", "jpg"), ("audio/left", "npy"), ("audio/right", "npy"), ("depth", "npy"))]
+            for n in names: (root / n).parent.mkdir(parents=True, exist_ok=True)
+            for ear in (0, 1): np.save(root / names[1 + ear], np.pad(clip.audio[ear].numpy(), (980, 0)))
+            z = 1000 * clip.truth["depth"].numpy()
+            z[z == 0], z[0, :3] = np.nan, (np.inf, -np.inf, np.nan)
+            np.save(root / names[3], z)
+            Image.fromarray(clip.frames[0].numpy()).save(root / names[0])
+            table.append((s, s, *names))
+        (root / f"{split}.csv").write_text("\n".join(",".join(map(str, r)) for r in table) + "\n")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    "Both corpora, each where the seed's flags look for it: `home()`, which is here."
+    place = tmp_path_factory.mktemp("depth")
+    (place / "home").mkdir()
+    (place / "home" / "assets").symlink_to((HOME / "assets").resolve())
+    with mock.patch.dict(os.environ, SPATIALBOOK_HOME=str(place / "home"), CUDA_VISIBLE_DEVICES=""):
+        write_corpus(place / "home" / "BatvisionV2", 8, workers=1, config=EchoConfig(height=32, width=32, zoom=1))
+        write_v1(place / "home" / "BatvisionV1")
+        yield place
+
+
+def test_the_readme(place):
+    "V2, as it is typed, two epochs; one more; and what the original leaves behind."
+    said = run(place, "basic", SMALL)
+    assert "needs at least" in said and "batvisionv2" in json.loads((place / "checkpoints/binaural_v1/config.json").read_text())["dataset"]
+    out = place / "checkpoints" / "binaural_v1"
+    kept = torch.load(out / "best_model.pth", weights_only=True)
+    assert {"epoch", "model_state_dict", "val_errors"} <= set(kept)
+    assert sorted(p.name for p in (place / "results" / "binaural_v1").iterdir()) == ["epoch_0001_prediction.png", "epoch_0002_prediction.png"]
+    steps = load_run(out, "last").state["step"]
+    run(place, "basic", SMALL + " --nb_epochs 3 --checkpoints 2")
+    assert load_run(out, "last").state["step"] == steps * 3 // 2
+    assert "was stopped at epoch 3.0, not at 1" in refused(run, place, "basic", SMALL + " --nb_epochs 4 --checkpoints 1")
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from models.binaural_attention_model import BinauralAttentionDepthNet
+        from utils_binaural_attention_loss import AdaptiveBinauralAttentionLoss
+    finally: sys.path.remove(str(SCRIPTS))
+    from spatialbook.depth.reference import ReferenceConfig
+    BinauralAttentionDepthNet(ReferenceConfig(8)).load_state_dict(kept["model_state_dict"])
+    assert AdaptiveBinauralAttentionLoss().weights(80) == (1.0, 0.2, 0.1)
+
+
+def test_v1_and_the_other_corpus(place):
+    "V1 trains and resumes; its run is judged on V1, and on V2 with what does not fit said aloud."
+    words = SMALL + " --dataset batvisionv1 --experiment_name v1"
+    run(place, "adaptive", words)
+    run(place, "adaptive", words + " --nb_epochs 3")
+    config = json.loads((place / "checkpoints/v1/config.json").read_text())
+    assert (config["dataset"], config["use_adaptive_loss"], load_run(place / "checkpoints" / "v1", "last").state["step"]) == ("batvisionv1", True, 6)
+    said = evaluate(place, "--data home/BatvisionV1 --checkpoint checkpoints/v1 --n 0 --out own")
+    assert "trained on" not in said and "nobody has measured it" in said and Scorecard.load(place / "own").n == 2
+    assert {"ours", "mean_map", "swapped_ears", "shuffled_echo"} <= set(Scorecard.load(place / "own").rows)
+    said = evaluate(place, "--data home/BatvisionV2 --checkpoint checkpoints/v1 --n 0 --out other --scale median --hfov 70")
+    assert "trained on batvisionv1, judged on batvisionv2" in said and "never deeper than 12 m" in said and "scaled to the truth's median" in said and "reframed to 70" in said
+    assert "V1" in refused(run, place, "basic", SMALL + " --dataset_path home/BatvisionV1")  # the README's --dataset says V2
+
+
+def test_the_examples_script(place):
+    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    shell = lambda *words: subprocess.run(["sh", SCRIPTS / "run_binaural_attention_examples.sh", *words], cwd=place, env=env, capture_output=True, text=True, timeout=120)
+    done = shell("test", *shlex.split(SMALL), "--nb_epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert (place / "checkpoints" / "binaural_test" / "best_model.pth").exists()
+    assert shell("nobody").returncode == 2
+    text = (SCRIPTS / "run_binaural_attention_examples.sh").read_text()
+    for command in README.values(): assert " ".join(command.replace("\\\n", " ").split()[2:]) in text
+
+
+def test_distillation(place):
+    "A teacher that sees, and a student of it."
+    run(place, "python train_rgb_depth.py --out teacher", SMALL.replace("--nb_epochs 2", "--nb_epochs 1"))
+    run(place, "python train_binaural_attention.py --model adabins --teacher teacher --out student", SMALL.replace("--nb_epochs 2", "--nb_epochs 1") + " --log_every 1")
+    assert all(np.isfinite(r["taught"]) for r in read_rows(place / "student" / "metrics.jsonl") if "loss" in r)
+    assert "looks, and does not listen" in refused(evaluate, place, "--data home/BatvisionV2 --checkpoint teacher --out x")
+
+
+ODD = [
+    (lambda c: np.save(c / "Simulated_Rooms/depth/depth_0.npy", np.full((9, 9), np.nan)), "has no valid depth"),
+    (lambda c: soundfile.write(c / "Simulated_Rooms/audio/audio_1.wav", np.zeros(9999), 44100), "two ears are needed"),
+    (lambda c: (c / "Simulated_Rooms/train.csv").write_text("index,audio path\n1,x\n"), "has no column 'audio file name'"),
+    (lambda c: (c / "Simulated_Rooms/val.csv").unlink(), "no such table"),
+]
+
+
+@pytest.mark.parametrize("spoil, why", ODD, ids=[w for _, w in ODD])
+def test_odd_files(place, tmp_path, spoil, why):
+    import shutil
+    spoil(Path(shutil.copytree(place / "home" / "BatvisionV2", tmp_path / "c")))
+    assert why in refused(run, tmp_path, "basic", SMALL + " --dataset_path c --out r")
+
+
+def test_out_of_memory(place):
+    with mock.patch("spatialbook.training.Trainer.fit", side_effect=torch.OutOfMemoryError("CUDA out of memory")):
+        line = refused(run, place, "basic", SMALL + " --out memory")
+    assert all(remedy in line for remedy in ("--batch_size 32", "--base_channels 48", "--attention_levels 4 5"))
+
+
+def test_two_processes(tmp_path, monkeypatch):
+    "Two processes share each batch and end where one ends, up to rounding (which Adam's first steps make larger where a gradient is next to nothing)."
+    monkeypatch.setenv("SPATIALBOOK_HOME", str(HOME))
+    words = "--scenes 20 --validation 3 --batch_size 4 --base_channels 16 --max_steps 3 --seed 1 --ema 0".split()
+    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="")
+    launched = [Path(sys.executable).with_name("accelerate"), "launch", "--config_file", ROOT / "configs" / "cpu2.yaml", "--main_process_port", "0", "-m", "spatialbook.depth.train", *words, "--trackers", "", "--out", tmp_path / "pair"]
+    done = subprocess.run(list(map(str, launched)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+    from spatialbook.depth.train import main
+    with redirect_stdout(StringIO()): main([*words, "--trackers", "", "--out", str(tmp_path / "alone")])
+    pair, alone = (load_run(tmp_path / name, "last") for name in ("pair", "alone"))  # judged by what it wrote: torch may abort while it takes its threads down
+    assert (pair.state["world"], alone.state["world"], pair.state["step"]) == (2, 1, 3), done.stderr
+    apart = torch.cat([(pair.weights["net"][k].float() - v.float()).flatten().abs() for k, v in alone.weights["net"].items()])
+    assert apart.mean() < 1e-5 and (apart < 1e-4).float().mean() > 0.99
+    a, b = (load_run(tmp_path / name).state["validation"] for name in ("pair", "alone"))
+    assert all(abs(a[k] - b[k]) < 1e-3 for k in b)
