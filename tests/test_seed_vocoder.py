@@ -186,7 +186,7 @@ def check_evaluation(place):
     with chdir(place), redirect_stdout(said):
         spatialbook(["vocoder", "evaluate", "--data", "real_dataset/processed/binaural_audios_22050Hz", "--n", "1", "--checkpoint", "head.safetensors", "--per_ear", "checkpoints/bigvgan_stage2", "--out", "scores", "--workers", "1"])
     rows = json.loads((place / "scores" / "scorecard.json").read_text())["rows"]
-    assert {"ours", "mono", "mask", "oracle", "per_ear", "griffin_lim", "swapped"} == set(rows)
+    assert {"ours", "ours_mels", "mono", "closed_form", "louder_leads", "mask", "oracle", "per_ear", "griffin_lim", "swapped"} == set(rows)
     assert {"itd_us", "ild_db", "ipd", "coherence", "mrstft", "pesq", "periodicity"} <= set(rows["ours"]) and "ours - per_ear, paired:" in said.getvalue()
 
 
