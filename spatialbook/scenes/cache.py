@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -128,7 +129,11 @@ def in_processes(
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1: return [function(item) for item in progress(items, description)]
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    with context.Pool(workers, initializer=_begin_work) as pool:
+    main = threading.current_thread() is threading.main_thread()
+    caught = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None  # workers are born with it: one may be ended before `_begin_work` has run
+    try: pool = context.Pool(workers, initializer=_begin_work)
+    finally: main and signal.signal(signal.SIGTERM, caught or signal.SIG_DFL)
+    with pool:
         results = list(progress(pool.imap(function, items), description, total=len(items)))
         pool.close(), pool.join()  # they go by themselves; only an error lets the pool end them
     return results
