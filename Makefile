@@ -8,7 +8,8 @@
 #   make browser                    what the JupyterLab test in a real browser needs (Debian, root)
 
 PYTHON ?= python3.11
-TORCH  ?= cpu
+HAVE   := $(shell cat .venv/installed 2>/dev/null)
+TORCH  ?= $(or $(HAVE),cpu)
 BIN    := .venv/bin
 export OMP_NUM_THREADS ?= 2
 QUIET  := IN_TEST=1 MPLBACKEND=agg PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
@@ -18,18 +19,24 @@ QUIET  := IN_TEST=1 MPLBACKEND=agg PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false
 
 install: .venv/installed
 
+# Another build of torch than the one that is there: install again.
+ifneq ($(TORCH),$(HAVE))
+.PHONY: .venv/installed
+endif
+
 # torch first and alone: a later resolver could otherwise replace the CPU build by one with 3 GB of CUDA.
 .venv/installed: lock.txt settings.ini setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel
 ifeq ($(TORCH),cpu)
-	$(BIN)/python -m pip install -q "torch==2.13.0+cpu" 2>/dev/null || $(BIN)/python -m pip install -q "torch==2.13.0"
+	$(BIN)/python -m pip install -q "torch==2.13.0+cpu" 2>/dev/null || $(BIN)/python -m pip install -q --extra-index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu" || $(BIN)/python -m pip install -q "torch==2.13.0"
 else
+	! $(BIN)/python -c "import torch, sys; sys.exit(torch.version.cuda is not None)" 2>/dev/null || $(BIN)/python -m pip uninstall -q -y torch
 	$(BIN)/python -m pip install -q "torch==2.13.0"
 endif
 	$(BIN)/python -m pip install -q -r lock.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
-	touch $@
+	echo $(TORCH) > $@
 
 demo: install
 	$(BIN)/spatialbook demo

@@ -222,11 +222,56 @@ def _test(notebook, flags, said):
     try:
         os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
         os.chdir(NBS)
+        unseeded = _watch_generators()
         ok, _ = test_nb(notebook, skip_flags=flags, basepath=ROOT)
+        if loose := unseeded():
+            ok = False
+            print(f"drew numbers before seeding: {', '.join(loose)}. A test that holds by luck fails on somebody else's machine: seed first")
         sys.stdout.flush(), sys.stderr.flush()
         atexit._run_exitfuncs()
     finally:
         os._exit(0 if ok else 1)
+
+
+def _watch_generators():
+    "Watch the global generators. What comes back, called at the end, names those that gave numbers before anybody had seeded them."
+    import numpy as np
+    import torch
+    states = dict(torch=lambda: torch.get_rng_state().numpy().tobytes(), numpy=lambda: str(np.random.get_state(legacy=False)["state"]))
+    begun, settled, drawn, forks = {name: state() for name, state in states.items()}, set(), set(), []
+
+    def look(name):
+        if name not in settled and states[name]() != begun[name]:
+            drawn.add(name)
+
+    def watched(name, module, attribute):
+        plain = getattr(module, attribute)
+
+        def seed(*args, **kwargs):
+            if not forks:  # a fork gives the state back when it ends
+                look(name)
+                settled.add(name)
+            return plain(*args, **kwargs)
+        setattr(module, attribute, seed)
+    for name, module, attribute in (("torch", torch, "manual_seed"), ("torch", torch, "set_rng_state"), ("numpy", np.random, "seed"), ("numpy", np.random, "set_state")):
+        watched(name, module, attribute)
+    plain_fork = torch.random.fork_rng
+
+    @contextmanager
+    def fork(*args, **kwargs):
+        forks.append(True)
+        try:
+            with plain_fork(*args, **kwargs):
+                yield
+        finally:
+            forks.pop()
+    torch.random.fork_rng = fork
+
+    def unseeded():
+        for name in states:
+            look(name)
+        return sorted(drawn)
+    return unseeded
 
 
 def readme():

@@ -129,11 +129,14 @@ class SphereNet(nn.Module):
         n_fft, hop = frame(self.rate)
         spec = stft(mono[:, 0], n_fft, hop, n_fft)
         power = to_bands((spec * (2 / n_fft)).abs().square(), self.rate)
-        h = self.hearing(power)
-        if self.sight is None:
+        h, seen = self.hearing(power).float(), self.sight(frames) if self.sight else None
+        with torch.autocast(h.device.type, enabled=False): return self._join(spec, power, h, seen)  # directions and complex numbers need all their digits
+
+    def _join(self, spec, power, h, seen):  # what is heard with what is seen
+        if seen is None:
             g = self.physics(h)
             return Thought(spec, power, torch.complex(g[:, :3], g[:, 3:]))
-        seen, query = self.sight(frames), self.query(h)
+        query = self.query(h)
         m = between_looks(seen.scores.shape[1], h.shape[-1]).to(h)
         presence = torch.cat([(m @ seen.presence).mT, self.nowhere.expand(len(h), 1, h.shape[-1])], 1)
         share = (query + presence[:, :, None]).softmax(1)

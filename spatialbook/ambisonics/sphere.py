@@ -116,5 +116,5 @@ class Sight(nn.Module):
 
     def forward(self, frames: Tensor) -> Seen:
         x = with_motion(frames, self.size)[:, ::2]
-        y = self.head(self.body(self.stem(x.flatten(0, 1)) + self.height)).flatten(2).unflatten(0, x.shape[:2])
+        y = self.head(self.body(self.stem(x.flatten(0, 1)) + self.height)).float().flatten(2).unflatten(0, x.shape[:2])
         return Seen(y[:, :, :self.kinds], y[:, :, self.kinds:], self.grid)

@@ -142,8 +142,11 @@ class AmbiRecipe(Recipe):
             pred, truth = self.block(batch)
             loss = legacy_loss(*((pred, truth) if c.legacy else (F.pad(x, (1024, 1024)) for x in (pred, truth))), mask)  # padded: no sample is left out
             return dict(loss=c.lambda_legacy * loss)
-        thought, truth = self.net.think(batch["foa"][:, :1], batch["frames"]), stft(batch["foa"], N_FFT, HOP, N_FFT)[:, 1:]
-        field = thought.field()
+        thought = self.net.think(batch["foa"][:, :1], batch["frames"])
+        with torch.autocast(batch["foa"].device.type, enabled=False): return self._losses(thought, batch, mask)
+
+    def _losses(self, thought, batch, mask):  # in full precision
+        c, field, truth = self.config, thought.field(), stft(batch["foa"], N_FFT, HOP, N_FFT)[:, 1:]
         losses = dict(spectral=spectral(field, truth, mask))
         loss = c.lambda_spectral * losses["spectral"]
         if c.lambda_direction:

@@ -100,7 +100,7 @@ class Flow(nn.Module):
             inner, outer, out = torch.cat([w[:, self.c_in:] for w in weights[:2]]), weights[2][:, self.c_in:], []
             for frame in given.unbind(1):
                 z, r = torch.sigmoid(frame[:, :2 * self.hidden] + self._conv(h, inner)).chunk(2, 1)
-                h = torch.lerp(h, torch.tanh(frame[:, 2 * self.hidden:] + self._conv(r * h, outer)), z)
+                h = torch.lerp(h, torch.tanh(frame[:, 2 * self.hidden:] + self._conv(r * h, outer)).to(h), z.to(h))  # what is remembered keeps its digits under autocast
                 out.append(h)
             out = torch.stack(out, 1)
         flows = [back(part) for (_, back), part in zip(turns, out.split(batch))]
