@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checkpoints import config_from, export_weights, fill, load_run, load_trained, story
 from ..core import SpatialbookError, checkout, guarded, parse_config, shipped
 from .frontend import features
-from .settings import DepthConfig
+from .settings import DepthConfig, kept_settings
 from .systems import depth_of
 from .train import MeanMap, build
 
@@ -60,7 +60,7 @@ def load(
 ) -> Listener:
     "A trained network. Raises SpatialbookError when it is not there or damaged."
     run = load_trained(path or shipped("depth", name))
-    return listener(config_from(DepthConfig, run.config), run.weights, run.path)
+    return listener(kept_settings(run.config), run.weights, run.path)
 
 # %% ../../nbs/depth/05b_ship.ipynb #8e4d1a8b
 @dataclass
@@ -77,7 +77,7 @@ def ship(
 ) -> dict:  # what is said about them
     "Write weights and their story."
     run = load_run(run_folder)
-    config = config_from(DepthConfig, run.config)
+    config = kept_settings(run.config)
     said = {k: v for k, v in run.config.items() if k not in ("data", "dataset_path", "teacher", "epochs")} | ({"epochs": config.epochs} if config.epochs else {})  # no folder of this machine
     about = story(replace(run, config=said), "spatialbook depth train", DepthConfig) | dict(config={k: v for k, v in config.fixed().items() if k != "teacher"})
     export_weights({name: run.weights[name] for name in ("net", "floor")}, path, about, half=True)
