@@ -77,7 +77,7 @@ class VocoderConfig(SoundsConfig):
     earlier: int = HeadConfig.earlier  # frames of the mono's past an ear may add to itself
     leads: float = 2.0  # how surely the louder ear leads before anything is learnt (2 = to 96 %); 0 = the phase begins at 0
     phases: float = 0.5  # part of the windows that are given the phase of a first stage beside its mels
-    weights: tuple = ("complex=1", "ipd=1", "coherence=1", "ild=0.1", "sum_difference=0.5")  # of the losses
+    weights: tuple = ("complex=1", "ipd=1", "coherence=1", "ild=0.1", "sum_difference=0.5", "mel=3")  # of the losses; without `mel` levels are lost where phases are unsure
     critics: float = 0.0  # weight of what critics of both ears say (adversarial and feature matching); 0 = there are none
     critic_width: int = 8  # channels of the critics' first layers; published: 32
     lr: float = 1e-3  # largest learning rate
