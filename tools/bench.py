@@ -8,12 +8,17 @@ proves that they do). Its first line keeps it out of the tests, its second line 
     #| slow
     # bench: NAME
     plain, fast = lambda: by_the_book(x), lambda: quickly(x)
+    facts = dict(plain_gflop=..., fast_gflop=...)
+
+`facts`, which may be left out, holds numbers that are counted rather than timed (operations, bytes, calls, the largest difference between the
+two ways); they stand beside the ratio.
 
 Each notebook runs in a process of its own down to its last benchmark. Both functions are called once to warm up and then in turn, so that
 whatever else the machine does hits both. Only ratios are kept: seconds of one machine say nothing about another.
 """
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -46,6 +51,14 @@ def compare(plain, fast):
     return dict(speedup=round(statistics.median(ratios), 2), least=round(min(ratios), 2), most=round(max(ratios), 2), turns=len(ratios))
 
 
+def counted(facts, name):
+    "What a benchmark counted, to six digits; anything but finite numbers is an error."
+    wrong = [k for k, v in facts.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v)]
+    if wrong:
+        raise RuntimeError(f"{name}: facts are finite numbers, not {', '.join(f'{k}={facts[k]!r}' for k in wrong)}")
+    return {k: v if isinstance(v, int) else float(f"{v:.6g}") for k, v in facts.items()}
+
+
 def run(task):
     "The cells of a notebook that tests run too, and the benchmarks that are wanted."
     from execnb.nbio import read_nb
@@ -59,11 +72,13 @@ def run(task):
         found, directives = NAME.match(cell.source), extract_directives(cell, remove=False)
         if found[1] not in wanted if found else flags & directives.keys() or directives.get("eval:") == ["false"]:
             continue
+        shell.user_ns.pop("facts", None)  # those of the benchmark before
         shell.run(cell.source)
         if shell.exc:
             raise RuntimeError(f"{path.relative_to(ROOT)}: {shell.exc!r} in\n{cell.source}")
         if found:
-            results[found[1]] = dict(notebook=path.relative_to(ROOT).as_posix(), **compare(shell.user_ns["plain"], shell.user_ns["fast"]))
+            facts = counted(shell.user_ns.get("facts", {}), found[1])
+            results[found[1]] = dict(notebook=path.relative_to(ROOT).as_posix(), **compare(shell.user_ns["plain"], shell.user_ns["fast"]), **({"facts": facts} if facts else {}))
     return results
 
 
@@ -82,7 +97,7 @@ if __name__ == "__main__":
         for results in pool.imap(run, tasks):
             benchmarks |= results
             for name, r in results.items():
-                print(f"{name:32s}{r['speedup']:8.2f} times as fast ({r['least']} to {r['most']} in {r['turns']} turns)", flush=True)
+                print(f"{name:32s}{r['speedup']:8.2f} times as fast ({r['least']} to {r['most']} in {r['turns']} turns)" + "".join(f"\n{'':10s}{k} {v:g}" for k, v in r.get("facts", {}).items()), flush=True)
     import torch
     machine = dict(cpus=os.cpu_count(), threads=torch.get_num_threads(), torch=torch.__version__, python=sys.version.split()[0])
     out.parent.mkdir(parents=True, exist_ok=True)
