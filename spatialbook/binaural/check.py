@@ -181,8 +181,7 @@ class CheckConfig:
 @guarded
 def main(argv=None):
     "`spatialbook binaural check-data DIR`"
-    words = list(sys.argv[1:] if argv is None else argv)
-    config = parse_config(CheckConfig, ["--data", *words] if words and not words[0].startswith("-") else words, "spatialbook binaural check-data DIR")
+    config = parse_config(CheckConfig, argv, "spatialbook binaural check-data DIR", ("data",))
     report = audit(config.data, config.processes or None, max(0, config.n))
     if config.out:
         with atomic_path(config.out) as temporary: temporary.write_text(json.dumps(report, indent=1))

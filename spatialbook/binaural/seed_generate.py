@@ -22,13 +22,13 @@ from .features import look, stack_tokens, window_tokens
 from .generate import Binaural, Draw, listen_to
 from .interaural import apply_ratio
 from .samplers import Objective, sample
-from .seed_flags import FIXED, SeedFlags, corpus_of, output_name, remembered, typed_flags
+from .seed_flags import FIXED, SeedFlags, corpus_of, output_name, remembered, whole_paths
 from .seed_recipe import few, joined, networks, read_pth
 from .seed_train import in_ranks, processes
 from .train import SCALE, BinauralConfig, first_guess
 from .unet import Tokens
 from ..checkpoints import fill
-from ..core import Clip, SpatialbookError, atomic_path, guarded, progress, torch_generator
+from ..core import Clip, SpatialbookError, atomic_path, guarded, progress, torch_generator, typed_flags
 
 # %% ../../nbs/binaural/12_seed_generate.ipynb #bebc8f0c
 ENCODERS = {1280: "efficientnet", 768: "clip", 384: "dino"}  # by the channels of their maps
@@ -121,7 +121,7 @@ def generate_flags(
     argv=None,
 ) -> tuple:  # flags, {subfolder: list}, folder of the run or None
     "The flags of a generation, and the lists it is about."
-    typed = typed_flags(SeedTestFlags, argv, f"test_{corpus}.py")
+    typed = whole_paths(typed_flags(SeedTestFlags, argv, f"test_{corpus}.py"))
     typed["id"] = typed.get("id") or corpus
     own = {f.name for f in fields(SeedTestFlags)} - {f.name for f in fields(SeedFlags)}
     idle = [k for k in typed if k not in own and k not in NEEDED and k not in FIXED and typed[k] != SeedTestFlags.__dataclass_fields__[k].default]

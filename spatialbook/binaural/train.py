@@ -25,7 +25,7 @@ from .samplers import Objective
 from .sets import projection_of, training_sets
 from .unet import OBJECTIVES, BinauralUNet, Tokens, UNetConfig
 from ..core import SpatialbookError, atomic_path, guarded, parse_config, seed_of
-from ..recipe import Recipe, TrainConfig, draws
+from ..recipe import Recipe, TrainConfig, draws, tell
 from ..scenes.stage import NOISE
 from ..training import Trainer
 
@@ -240,8 +240,7 @@ def main(argv=None):
     train, validation, projection, empty = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16", config.split_set, config.frame_rate,
                                                             projection_of(begun) if begun else None)
     with atomic_path(Path(config.out) / "projection.safetensors") as temporary: save_file(projection.state_dict(), temporary)
-    done = Trainer(BinauralRecipe(config), config).fit(Windows(train, config, empty), Windows(validation, config, train=False))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(Trainer(BinauralRecipe(config), config).fit(Windows(train, config, empty), Windows(validation, config, train=False)))
 
 # %% ../../nbs/binaural/06_train.ipynb #7ff58df7
 #| eval: false

@@ -24,7 +24,7 @@ from .metrics import METRICS, depth_errors, to_size
 from .prepare import Views, embedded
 from .settings import DepthConfig, kept_settings, settings
 from .systems import depth_model, depth_of, mean_map
-from ..recipe import Recipe
+from ..recipe import Recipe, tell
 from ..training import Trainer
 
 # %% ../../nbs/depth/05_train.ipynb #866d61ee
@@ -225,8 +225,7 @@ def train(config: DepthConfig) -> dict:
 @guarded
 def main(argv=None, prog: str = "spatialbook depth train"):
     "Train from the command line."
-    done = train(settings(argv, prog))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(train(settings(argv, prog)))
 
 
 def published_main(argv=None):

@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset
 from ..audio import MEL_RATE, bins_to_bands, mel_spectrogram, stft, write_audio
 from ..core import SpatialbookError, guarded, parse_config
 from ..metrics import METRICS
-from ..recipe import Recipe, seed_everything
+from ..recipe import Recipe, seed_everything, tell
 from ..training import Trainer
 from .data import MelFolders, SoundFolder, embedded_sounds
 from .discriminators import BinauralDiscriminator, critic_step, forger_step
@@ -162,9 +162,7 @@ def teach(
     train, validation = training_sets(config)
     trainer = Trainer(kind(config), config)
     if validation is None and os.environ.get("RANK", "0") == "0": print("no folders to validate on: nothing is chosen, the weights are those of the last step")
-    done = trainer.fit(train, validation)
-    trainer.accelerator.print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
-    return done
+    return tell(trainer.fit(train, validation))
 
 
 @guarded
