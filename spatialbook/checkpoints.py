@@ -280,7 +280,7 @@ def story(
     return dict(config=run.config, command=" ".join([command, *flags]), seed=run.config["seed"], minutes=round(run.state["minutes"], 1), earlier=round(run.state["earlier"], 1), step=run.state["step"],
                 machine=machine, selected_by="validation", validation=run.state["validation"])
 
-# %% ../nbs/08b_checkpoints.ipynb #6b7ba15f
+# %% ../nbs/08b_checkpoints.ipynb #b18dbc5b
 @dataclass
 class ShipConfig:
     "Turn a finished run into weights that are shipped."

@@ -65,7 +65,7 @@ class TrainConfig:
         if not (self.max_steps or self.epochs or self.max_minutes):
             raise SpatialbookError("this training would never end", remedy="Give --max_steps, --epochs or --max_minutes")
 
-# %% ../nbs/08c_recipe.ipynb #6075b5a5
+# %% ../nbs/08c_recipe.ipynb #2fbfe732
 def refusal(
     config,  # dataclass of flags
     name: str,  # of the flag
@@ -92,7 +92,7 @@ def check_flags(
     for name, (only, why) in fixed.items():
         if getattr(config, name) != only: raise refusal(config, name, f"only {only}; {why}")
 
-# %% ../nbs/08c_recipe.ipynb #42f66197
+# %% ../nbs/08c_recipe.ipynb #b43d6e0b
 def tell(
     done: dict,  # what `Trainer.fit` returns
 ) -> dict:  # the same

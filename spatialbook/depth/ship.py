@@ -12,7 +12,7 @@ import torch
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor, nn
 
-from ..checkpoints import ShipConfig, config_from, export_weights, fill, load_run, load_trained, ship_command, story
+from ..checkpoints import ShipConfig, export_weights, fill, load_run, load_trained, ship_command, story
 from ..core import SpatialbookError, guarded, shipped
 from .frontend import features
 from .settings import DepthConfig, kept_settings
