@@ -20,6 +20,7 @@ from ..audio import MEL_HOP, MEL_RATE
 from .data import FairPlay, read_frames
 from .detections import read_boxes
 from .realbinaural import RealBinaural
+from .unet import OBJECTIVES
 from ..core import Clip, SpatialbookError, seed_of, typed_flags
 from ..recipe import check_flags, refusal
 from ..sound import read_audio
@@ -53,14 +54,17 @@ class SeedFlags:
     max_grad_norm: float = 5.0  # largest norm of the gradient; 0 = no limit
     beta1: float = 0.9  # of AdamW
     weight_decay: float = 0.01  # of AdamW
-    loss: str = "l1"  # of the predicted velocity: l1 or l2
+    objective: str = "v"  # what the network is asked for: v (the velocity), eps (the noise), x0 (the ratio) or flow (the direction of a straight path)
+    loss: str = "l1"  # of what it is asked for: l1 or l2
     weighted_loss: int = field(default=1, metadata=dict(alone=1))  # 1 = loud cells count more, 0 = all count alike
     audLen: float = 20480  # length of a window: below 60 in seconds (the README's 0.64), else in samples
     num_channels: int = 32  # of the finest level of the network, a multiple of 8
     num_frames: int = 5  # pictures of a window
     max_sources: int = 4  # things in a picture, where there are boxes
     vidRate: float = 0.0  # pictures a second on the disk; 0 = 10 for FairPlay, measured for RealBinaural
-    arch_frame: str = "efficientnet"  # what looks at pictures: efficientnet, clip or dino
+    arch_frame: str = "efficientnet"  # what looks at pictures: efficientnet (the one with weights here), resnet18, clip or dino
+    pretrained_frame: str = ""  # weights of arch_frame: a file (a folder for clip and dino), or the name of an asset; its own when empty
+    recorded_mono: bool = True  # RealBinaural: hear the recorded mono where there is one, in training and in use; else the mean of the ears
     weights_unet: str = ""  # .pth to begin with, or to generate with
     weights_frame: str = ""  # .pth to begin with, or to generate with
     num_train_timesteps: int = 1000  # noise levels in training
@@ -91,7 +95,7 @@ ONE_MEL = "the two stages share one mel, and it is defined so"
 FIXED = dict(audRate=(22050, f"{ONE_MEL}; files of another rate are resampled"), stft_frame=(1024, ONE_MEL), stft_hop=(256, ONE_MEL), num_mels=(80, ONE_MEL),
              imgSize=(224, "pictures are seen whole, 224 x 448, and boxes are cut from what the encoder says of them"), img_pool=("avgpool", "what a box shows is averaged over its area"),
              pos_type=("2D", "no list holds a depth; x, y, width and height of a box are used"))
-CHOICES = dict(mode=("train", "eval", "test"), loss=("l1", "l2"), weighted_loss=(0, 1), split=("", "train", "val", "test"), arch_frame=("efficientnet", "clip", "dino"))
+CHOICES = dict(mode=("train", "eval", "test"), objective=OBJECTIVES, loss=("l1", "l2"), weighted_loss=(0, 1), split=("", "train", "val", "test"), arch_frame=("efficientnet", "resnet18", "clip", "dino"))
 AT_LEAST = dict(num_gpus=1, batch_size_per_gpu=1, num_epoch=1, eval_epoch=1, learning_rate_decrease_itr=1, num_frames=1, max_sources=1, num_train_timesteps=1, num_sample_timesteps=1, dup_trainset=1,
                 disp_iter=1, workers=0, warmup_steps=0, num_vis=0, max_grad_norm=0, vidRate=0, lr_unet=0, lr_frame=0, weight_decay=0)
 
@@ -100,7 +104,6 @@ def check_settings(flags):
     "Raise SpatialbookError for a value that could not be honoured."
     refuse = partial(refusal, flags)
     if flags.lr_steps: raise refuse("lr_steps", "the published training never read it; rates fall every --learning_rate_decrease_itr passes by --decay_factor")
-    if flags.arch_frame == "resnet18": raise refuse("arch_frame", "there are no weights of it here that were trained on pictures; efficientnet has some")
     check_flags(flags, choices=CHOICES, fixed=FIXED)
     for name, least in AT_LEAST.items():
         if not least <= getattr(flags, name) < math.inf: raise refuse(name, f"it must be at least {least}")
@@ -118,7 +121,8 @@ def whole_paths(
     typed: dict,  # from `typed_flags`
 ) -> dict:
     "What was typed, with paths from the root on."
-    return {k: str(Path(v).expanduser().resolve()) if k in PATHS and v else v for k, v in typed.items()}
+    path = lambda k, v: v and (k in PATHS or k == "pretrained_frame" and Path(v).expanduser().exists())  # which may be the name of an asset
+    return {k: str(Path(v).expanduser().resolve()) if path(k, v) else v for k, v in typed.items()}
 
 
 def remembered(
@@ -130,7 +134,8 @@ def remembered(
     try: config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError: raise SpatialbookError("is not JSON", path, "Restore it, or delete the folder to begin again") from None
     if not isinstance(config, dict) or not isinstance(config.get("flags"), dict): raise SpatialbookError("is not the run of a published command", path, "Give another --id")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["flags"].items()} | dict(corpus=config["data"])
+    flags = dict(recorded_mono=False) | config["flags"]  # runs that are older than that flag heard the mean of the ears
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()} | dict(corpus=config["data"])
 
 
 def train_flags(
