@@ -149,18 +149,20 @@ def check_goes_on_alone(place):
 
 
 def check_killed(place):
+    "In both layouts: a run that was killed and went on ends with the bits of one that was not."
     from spatialbook.binaural.seed_recipe import SeedRecipe
     one = SMALL + " --num_gpus 1"
-    scripts.run(place, "train_fairplay", one + " --id whole")
-    assert killed(SeedRecipe, 4, scripts.run, place, "train_fairplay", one + " --id dead") == -signal.SIGKILL
-    assert load_run(place / "checkpoints" / "dead", "last").state["step"] == 3
-    scripts.run(place, "python train_fairplay.py --id dead --ckpt ./checkpoints")
-    whole, dead = (place / "checkpoints" / name for name in ("whole", "dead"))
-    assert same_bits(whole, dead, 6)  # the projection among them
-    for name in ("unet_latest.pth", "unet_best.pth", "frame_latest.pth"):
-        a, b = (torch.load(folder / name) for folder in (whole, dead))
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert "mel L2" in scripts.run(place, "python train_fairplay.py --id whole --mode eval")
+    for name, script in (("train_fairplay", "train_fairplay.py"), ("train_real", "train_realBinaural.py")):
+        scripts.run(place, name, f"{one} --id whole_{name}")
+        assert killed(SeedRecipe, 4, scripts.run, place, name, f"{one} --id dead_{name}") == -signal.SIGKILL
+        assert load_run(place / "checkpoints" / f"dead_{name}", "last").state["step"] == 3
+        scripts.run(place, f"python {script} --id dead_{name} --ckpt ./checkpoints")
+        whole, dead = (place / "checkpoints" / f"{which}_{name}" for which in ("whole", "dead"))
+        assert same_bits(whole, dead, 6)  # the projection among them
+        for file in ("unet_latest.pth", "unet_best.pth", "frame_latest.pth"):
+            a, b = (torch.load(folder / file) for folder in (whole, dead))
+            assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+        assert "mel L2" in scripts.run(place, f"python {script} --id whole_{name} --mode eval")
 
 
 def check_generation(place):
