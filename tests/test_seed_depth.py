@@ -17,7 +17,7 @@ import torch
 from helping import ROOT, Scripts, own_home, refused, shell
 from PIL import Image
 
-from spatialbook.checkpoints import load_run, read_rows
+from spatialbook.checkpoints import load_run, read_rows, save_folder
 from spatialbook.core import home
 from spatialbook.scenes.echo import EchoConfig, echo, write_corpus
 from spatialbook.scorecard import Scorecard
@@ -123,7 +123,52 @@ def test_v1_and_the_other_corpus(place):
     assert {"ours", "mean_map", "swapped_ears", "shuffled_echo"} <= set(Scorecard.load(place / "own").rows)
     said = evaluate(place, "--data home/BatvisionV2 --checkpoint checkpoints/v1 --n 0 --out other --scale median --hfov 70")
     assert "trained on batvisionv1, judged on batvisionv2" in said and "never deeper than 12 m" in said and "scaled to the truth's median" in said and "reframed to 70" in said
+    assert "hears 70.6 ms, as in its training; this corpus is published with 176.5" in said
     assert "V1" in refused(run, place, "basic", SMALL + " --dataset_path home/BatvisionV1")  # the README's --dataset says V2
+
+
+def test_evaluate_by_the_published_names(place):
+    "--dataset alone means the corpus in `home()`, --dataset_path is --data; what does not fit is refused before anything is loaded."
+    from spatialbook.depth.settings import DepthConfig
+    from spatialbook.depth.train import DepthRecipe
+    net = DepthRecipe(DepthConfig(model="unet", base_channels=8, images_size=32, dataset="batvisionv1"))
+    save_folder(place / "fresh" / "best", {k: m.state_dict() for k, m in net.modules.items()}, dict(config=net.config.plain()))
+    common, cards = " --checkpoint fresh --unet fresh --n 0 --out ", {}
+    for name, words in dict(data="--data home/BatvisionV1", dataset="--dataset batvisionv1", path="--dataset_path home/BatvisionV1").items():
+        assert "trained on" not in evaluate(place, words + common + name)
+        cards[name] = Scorecard.load(place / name)
+    assert cards["data"].n == 2 and cards["data"].rows == cards["dataset"].rows == cards["path"].rows
+    assert "is not a folder" in refused(evaluate, place, "--dataset batvisionv1 --dataset_path nowhere" + common + "x")
+    assert "V1, and --dataset says batvisionv2" in refused(evaluate, place, "--dataset batvisionv2 --dataset_path home/BatvisionV1" + common + "x")
+    assert "choose batvisionv1" in refused(evaluate, place, "--dataset batvisionv3" + common + "x")
+
+
+def test_one_column_a_moment(place):
+    "The same recording, cut to the length of any corpus, is the same to a network: the published front end does not squeeze it anew."
+    from spatialbook.depth.settings import DepthConfig
+    from spatialbook.depth.ship import listener
+    click = torch.nn.functional.pad(torch.ones(1, 2, 1), (882, 10000))
+    for dataset, length in dict(batvisionv1=3112, embedded=3328, batvisionv2=7782).items():
+        net = listener(DepthConfig(model="unet", base_channels=8, images_size=64, dataset=dataset))
+        assert net.config.samples == length
+        answers = [net(click[..., :n]) for n in (3112, 3328, 7782)]
+        assert all(torch.equal(a, answers[0]) for a in answers)
+
+
+def test_the_baseline_hears_levels():
+    "BatVision's U-Net takes magnitudes as they are; weights from before there was a choice keep the stretch that they were trained with."
+    from spatialbook.depth.frontend import features
+    from spatialbook.depth.settings import kept_settings, settings
+    from spatialbook.depth.train import build
+    waves = echo(3, EchoConfig(duration=0.1, zoom=0)).audio[None]
+    weaker = waves * torch.tensor([[1.0], [10 ** (-12 / 20)]])
+    for words, least, most in (("", 0.4, 1.0), ("--norm log_minmax", 0.0, 0.05)):
+        config = settings(shlex.split("--model unet --base_channels 8 " + words))
+        front = build(config).front
+        x, y = features(waves, front), features(weaker, front)
+        assert least <= (x - y).norm() / x.norm() <= most
+        assert kept_settings(config.plain()).norm == front.norm
+        assert kept_settings({k: v for k, v in config.plain().items() if k != "norm"}).norm == "log_minmax"
 
 
 def test_the_examples_script(place):

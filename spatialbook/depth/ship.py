@@ -9,6 +9,7 @@ __all__ = ['Listener', 'listener', 'load', 'DepthShipConfig', 'ship', 'main']
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor, nn
 
@@ -27,12 +28,18 @@ class Listener:
     net: nn.Module  # with `.front`
     mean_map: Tensor  # `(1, h, w)` metres: what it could say without listening
 
+    def hears(self,
+        waves: Tensor,  # `(..., n)`
+    ) -> Tensor:  # `(..., config.samples)`
+        "As much as the network was trained to hear: a longer recording is cut, a shorter one goes on in silence."
+        return F.pad(waves, (0, max(0, self.config.samples - waves.shape[-1])))[..., :self.config.samples]
+
     @torch.no_grad()
     def said(self,
         waves: Tensor,  # `(B, 2, n)` at 44 100 Hz, full scale, beginning with the sweep
     ):  # metres `(B, 1, h, w)`, or `model.Depth` with its uncertainty
         "The whole answer."
-        return self.net(features(waves, self.net.front))
+        return self.net(features(self.hears(waves), self.net.front))
 
     def __call__(self, waves: Tensor) -> Tensor:  # `(B, 1, h, w)`
         "Depth in metres along the optical axis."
