@@ -4,24 +4,25 @@
 
 # %% auto #0
 __all__ = ['MEL_RATE', 'MEL_FFT', 'MEL_HOP', 'MEL_BANDS', 'MEL_SILENCE', 'stft', 'istft', 'mel_filters', 'mel_spectrogram',
-           'normalize_mel', 'denormalize_mel', 'band_weights', 'bands_to_bins', 'bins_to_bands', 'window_starts',
-           'cut_windows', 'overlap_add', 'stitch_mels', 'db', 'limit', 'peak', 'read_audio', 'read_blocks', 'resample',
-           'rms', 'set_rms', 'to_mono', 'write_audio', 'write_blocks']
+           'resampled', 'normalize_mel', 'denormalize_mel', 'band_weights', 'bands_to_bins', 'bins_to_bands',
+           'window_starts', 'cut_windows', 'overlap_add', 'stitch_mels', 'Buffer', 'db', 'limit', 'peak', 'read_audio',
+           'read_blocks', 'resample', 'rms', 'set_rms', 'spooled', 'to_mono', 'write_audio', 'write_blocks']
 
 # %% ../nbs/02_audio.ipynb #4b9ecc69
 from functools import lru_cache
 from math import log
 
 import numpy as np
+import soxr
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .core import SpatialbookError
-from .sound import db, limit, peak, read_audio, read_blocks, resample, rms, set_rms, to_mono, write_audio, write_blocks
+from .sound import Buffer, db, limit, peak, read_audio, read_blocks, resample, rms, set_rms, spooled, to_mono, write_audio, write_blocks
 
 # %% ../nbs/02_audio.ipynb #1d18aa84
-_all_ = ["db", "limit", "peak", "read_audio", "read_blocks", "resample", "rms", "set_rms", "to_mono", "write_audio", "write_blocks"]
+_all_ = ["Buffer", "db", "limit", "peak", "read_audio", "read_blocks", "resample", "rms", "set_rms", "spooled", "to_mono", "write_audio", "write_blocks"]
 
 # %% ../nbs/02_audio.ipynb #f65ec96e
 @lru_cache(maxsize=64)
@@ -104,6 +105,19 @@ def _product(matrix: Tensor, values: Tensor) -> Tensor:
     "`matrix @ values`, real or complex, in the precision it has: autocast would round a mel to three digits."
     with torch.autocast(values.device.type, enabled=False):
         return matrix.to(values.dtype) @ values
+
+# %% ../nbs/02_audio.ipynb #6c3fffb4
+def resampled(
+    blocks,  # of one channel, each `(n,)`
+    rate: int,  # Hz
+):  # yields `(m,)` at 22 050 Hz
+    "A flowing sound at the rate of the mel; the resampler keeps its state between blocks."
+    if rate == MEL_RATE: yield from blocks; return
+    stream, held = soxr.ResampleStream(rate, MEL_RATE, 1, dtype="float32"), None
+    for block in blocks:
+        if held is not None: yield torch.from_numpy(stream.resample_chunk(held.numpy()))
+        held = block
+    if held is not None: yield torch.from_numpy(stream.resample_chunk(held.numpy(), last=True))
 
 # %% ../nbs/02_audio.ipynb #a865e8cf
 def normalize_mel(

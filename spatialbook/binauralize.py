@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['framing', 'band_positions', 'read_between', 'half_difference', 'BinauralizeConfig', 'mono_blocks', 'measure',
-           'Buffer', 'resampled', 'sights', 'read_boxes', 'widen', 'windows', 'ears_stream', 'ears_of_video',
+           'sights', 'read_boxes', 'widen', 'windows', 'ears_stream', 'ears_of_video', 'level', 'compared',
            'binauralize', 'main']
 
 # %% ../nbs/80_binauralize.ipynb #282296a5
@@ -14,22 +14,21 @@ import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
-from .audio import MEL_HOP, MEL_RATE, istft, mel_spectrogram, normalize_mel, stft
+from .audio import MEL_HOP, MEL_RATE, istft, mel_spectrogram, normalize_mel, resampled, stft
 from .binaural.features import PICTURES, WINDOW, Seen, window_tokens
 from .binaural.generate import HOP, LOUDNESS, Binaural, load, ratio_stream, window_starts
 from .binaural.interaural import unsquash
-from .core import SpatialbookError, guarded, parse_config, progress
+from .core import SpatialbookError, config_parser, guarded, progress
 from .decode import VideoInfo, fit, frame_stream, probe, sound_blocks
-from .sound import to_mono, write_blocks
-from .video import mux_sound
+from .sound import Buffer, db, spooled, to_mono, write_blocks
+from .video import codec_for, mux_sound, rate_in
 from .vision import feature_map
 from .vocoder.decode import improved
 from .vocoder.head import StereoHead, load_head
@@ -80,9 +79,9 @@ class BinauralizeConfig:
     hfov: float = 75.0  # horizontal field of view of the camera in degrees: 65 to 75 for phones, 40 for a portrait lens
     strength: float = 1.0  # how far the sound is taken apart: 0 = mono, 1 = as heard
     preview: str = ""  # only the first seconds, e.g. 10s
-    mono_from: str = "mix"  # which part of a stereo sound is the mono: mix or left
+    mono_from: str = field(default="mix", metadata=dict(aliases=("--mono-from",)))  # which part of a stereo sound is the mono: mix or left
     boxes: str = ""  # .npz of your own detections: boxes (L, N, 4) in 0..1, NaN = absent, and fps
-    audio_only: bool = False  # write sound without pictures
+    audio_only: bool = field(default=False, metadata=dict(aliases=("--audio-only",)))  # write sound without pictures
     checkpoint: str = ""  # .safetensors; the shipped weights when empty
     mode: str = ""  # diffusion or regression; as stored with the weights when empty
     decoder: str = field(default="mask", metadata=dict(choices=("mask", "vocoder")))  # who makes ears of what the network says: mask, or vocoder (chapter 2)
@@ -119,33 +118,6 @@ def measure(blocks) -> tuple:  # samples, RMS
     n, power = 0, 0.0
     for block in blocks: n, power = n + len(block), power + block.double().square().sum().item()
     return n, math.sqrt(power / n) if n else 0.0
-
-# %% ../nbs/80_binauralize.ipynb #125481de
-class Buffer:
-    "Samples that flow in at one end; any stretch not yet let go can be read, silence before the start."
-    def __init__(self, blocks): self.blocks, self.first, self.held, self.ended = iter(blocks), 0, torch.zeros(0), False
-
-    def read(self, start: int, stop: int, keep_from: int = None) -> Tensor:
-        "Samples start..stop; zeros before 0 and after the end. Lets go what lies before `keep_from`."
-        while self.first + len(self.held) < stop and not self.ended:
-            block = next(self.blocks, None)
-            if block is None: self.ended = True
-            else: self.held = torch.cat([self.held, block])
-        out, lo, hi = torch.zeros(stop - start), max(start, self.first), min(stop, self.first + len(self.held))
-        if hi > lo: out[lo - start:hi - start] = self.held[lo - self.first:hi - self.first]
-        drop = min(max(0, (start if keep_from is None else keep_from) - self.first), len(self.held))
-        self.held, self.first = self.held[drop:], self.first + drop
-        return out
-
-
-def resampled(blocks, rate: int):
-    "Mono blocks at the network's rate; the resampler keeps its state between blocks."
-    if rate == MEL_RATE: yield from blocks; return
-    stream, held = soxr.ResampleStream(rate, MEL_RATE, 1, dtype="float32"), None
-    for block in blocks:
-        if held is not None: yield torch.from_numpy(stream.resample_chunk(held.numpy()))
-        held = block
-    if held is not None: yield torch.from_numpy(stream.resample_chunk(held.numpy(), last=True))
 
 # %% ../nbs/80_binauralize.ipynb #82b6c911
 def sights(
@@ -249,12 +221,12 @@ def ears_of_video(
     model: Binaural,
     video,
     config: BinauralizeConfig,
-    notes: dict = None,
+    notes: dict = None,  # gets 'asked': how many windows the network was asked about so far; in the end 'width', as `ears_stream` says
     info: VideoInfo = None,
     head: StereoHead = None,  # the vocoder, for `--decoder vocoder`
 ) -> tuple:  # generator of `(2, samples)` blocks, rate, samples
     "Everything between a video and its two ears."
-    info = info or probe(video)
+    info, notes = info or probe(video), {} if notes is None else notes
     if not info.has_audio: raise SpatialbookError("there is no sound in this video", video, "Give a video with sound")
     seconds, rate = config.seconds(), info.audio_rate
     blocks = lambda: mono_blocks(video, config.mono_from, seconds, rate)
@@ -264,10 +236,38 @@ def ears_of_video(
     T = -(-round(n * MEL_RATE / rate) // MEL_HOP)
     view = fit(info.height, info.width, 224, 448).hfov(config.hfov)
     parts = windows(model, Buffer(resampled(blocks(), rate)), T, sights(model, video, info, config), LOUDNESS / loudness, widen(view))
-    pieces, again = tee(ratio_stream(model, parts, T))
+    def counted():
+        for notes["asked"], part in enumerate(parts, 1): yield part
+    draw = replace(model.draw, seed=config.seed, **(dict(mode=config.mode) if config.mode else {}))
+    pieces, again = tee(ratio_stream(model, counted(), T, draw))
     ears = ears_stream(Buffer(blocks()), rate, n, pieces, config.strength, notes)
     if config.decoder == "vocoder": ears = improved(ears, head or load_head(config.vocoder or None), resampled(blocks(), rate), map(unsquash, again), rate, config.strength)
     return ears, rate, n
+
+# %% ../nbs/80_binauralize.ipynb #b8364dc6
+def level(
+    ears,  # blocks `(2, samples)`
+    notes: dict,  # gets 'gain'
+    folder: Path,  # with room for the sound
+):  # yields blocks
+    "A flowing sound within full scale: one gain for both ears, from the first sample to the last."
+    with spooled(ears, folder) as (again, loudest):
+        notes["gain"] = min(1.0, (1 - 1e-6) / max(loudest, 1e-9))
+        for block in again: yield notes["gain"] * block
+
+
+def compared(
+    ears,  # blocks `(2, samples)`
+    mono,  # blocks `(samples,)` of the film
+    notes: dict,  # has 'gain', gets 'mono_db', up to the block that comes
+):  # yields the same blocks
+    "How far the mean of the ears is from the mono that went in, in dB below it."
+    mono, at, wrong, power = Buffer(mono), 0, 0.0, 1e-30
+    for block in ears:
+        truth, at = notes["gain"] * mono.read(at, at + block.shape[1]).double(), at + block.shape[1]
+        wrong, power = wrong + (block.double().mean(0) - truth).square().sum().item(), power + truth.square().sum().item()
+        notes["mono_db"] = 10 * math.log10(max(wrong, 1e-30) / power)
+        yield block
 
 # %% ../nbs/80_binauralize.ipynb #43a53ca3
 def binauralize(
@@ -275,34 +275,38 @@ def binauralize(
     config: BinauralizeConfig = BinauralizeConfig(),
     model: Binaural = None,  # the shipped one when None
     say=lambda line: print(line, file=sys.stderr),
+    notes: dict = None,  # gets what was measured: gain, width, mono_db (for which the sound is read once more)
 ) -> Path:  # what was written
     "A video with two ears. Raises SpatialbookError, and leaves nothing behind, when it cannot be done."
-    video = Path(video)
+    video, measured, notes = Path(video), notes is not None, {} if notes is None else notes
     out = Path(config.out) if config.out else video.with_name(f"{video.stem}_binaural{'.wav' if config.audio_only else video.suffix}")
     if config.mono_from not in ("mix", "left"): raise SpatialbookError(f"--mono_from '{config.mono_from}' is unknown", remedy="Choose mix or left")
     if not 0 <= config.strength <= 1: raise SpatialbookError(f"--strength {config.strength} lies outside 0..1")
-    model, info, notes = model or load(config.checkpoint or None), probe(video), {}
-    model.draw = replace(model.draw, seed=config.seed, **(dict(mode=config.mode) if config.mode else {}))
+    model, info = model or load(config.checkpoint or None), probe(video)
     for line in info.notices(): say(f"notice: {line}")
     if info.audio_channels == 2: say(f"notice: stereo sound becomes mono first ({'the left channel' if config.mono_from == 'left' else 'the mean of both channels'})")
     began, (blocks, rate, n) = time.perf_counter(), ears_of_video(model, video, config, notes, info)
-    first = next(blocks)
-    part = min(n, model.draw.batch * HOP * MEL_HOP * rate / MEL_RATE)
-    say(f"about {(time.perf_counter() - began) * n / part:.0f} s for {n / rate:.0f} s of sound at {rate} Hz")
-    def flow():
-        yield first
-        yield from progress(blocks, "two ears", total=-(-n // first.shape[1]) - 1)
+    kept = rate if config.audio_only else rate_in(codec_for(out.suffix, rate), rate)
+    if kept != rate: say(f"notice: {out.suffix} cannot hold sound at {rate} Hz: it becomes {kept} Hz; a name that ends in .mkv keeps the rate")
+    heard, first = time.perf_counter(), next(blocks)
+    part = min(n, notes["asked"] * HOP * MEL_HOP * rate / MEL_RATE)
+    say(f"about {heard - began + (time.perf_counter() - heard) * n / part:.0f} s for {n / rate:.0f} s of sound at {rate} Hz")
+    def flow():  # begins when the container is open: a name that cannot be written is refused before the work
+        ears = level(chain([first], progress(blocks, "two ears", total=-(-n // first.shape[1]) - 1)), notes, out.parent)
+        yield from compared(ears, mono_blocks(video, config.mono_from, config.seconds(), rate), notes) if measured else ears
     if config.audio_only: write_blocks(out, flow(), rate)
     else: mux_sound(video, flow(), rate, out)
-    if notes.get("width", 1) < 0.03: say("notice: the picture says nothing about direction here; the result is nearly mono")
+    if notes["gain"] < 1: say(f"notice: turned down {-db(notes['gain']):.1f} dB, both ears alike: the loudest moment would lie beyond full scale")
+    if notes["width"] < 0.03: say("notice: the picture says nothing about direction here; the result is nearly mono")
     return out
 
 
 @guarded
 def main(argv=None):
     "`spatialbook binauralize VIDEO --out OUT.mp4`"
-    words = list(sys.argv[1:] if argv is None else argv)
-    videos = [w for i, w in enumerate(words) if not w.startswith("--") and (i == 0 or not words[i - 1].startswith("--") or words[i - 1] in ("--audio_only", "--no-audio_only", "--audio-only"))]
-    config = parse_config(BinauralizeConfig, [w.replace("-", "_") if w in ("--audio-only", "--mono-from") or w.startswith("--mono-from=") else w for w in words if w not in videos], "spatialbook binauralize VIDEO")
+    parser = config_parser(BinauralizeConfig, "spatialbook binauralize")
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="what to give two ears: any file with pictures and sound")
+    found = vars(parser.parse_intermixed_args(argv))
+    videos = found.pop("videos")
     if len(videos) != 1: raise SpatialbookError(f"{len(videos)} videos were given", remedy="spatialbook binauralize VIDEO --out OUT.mp4")
-    print(binauralize(videos[0], config))
+    print(binauralize(videos[0], BinauralizeConfig(**found)))

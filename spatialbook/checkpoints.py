@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOCAL', 'pack', 'unpack', 'settle', 'save_folder', 'read_folder', 'fill', 'export_weights', 'load_weights',
-           'read_rows', 'append_row', 'cut_rows', 'config_from', 'Run', 'load_run', 'load_trained', 'story']
+           'read_rows', 'append_row', 'cut_rows', 'config_from', 'Run', 'load_run', 'load_trained', 'story',
+           'ShipConfig', 'ship_command']
 
 # %% ../nbs/08b_checkpoints.ipynb #1519a89a
 import hashlib
@@ -20,7 +21,7 @@ import torch
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
-from .core import SpatialbookError, atomic_path
+from .core import SpatialbookError, atomic_path, checkout, parse_config
 
 # %% ../nbs/08b_checkpoints.ipynb #695144ed
 def pack(
@@ -278,3 +279,24 @@ def story(
     machine = f"{os.cpu_count()} cores of {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}, torch {torch.__version__}"
     return dict(config=run.config, command=" ".join([command, *flags]), seed=run.config["seed"], minutes=round(run.state["minutes"], 1), earlier=round(run.state["earlier"], 1), step=run.state["step"],
                 machine=machine, selected_by="validation", validation=run.state["validation"])
+
+# %% ../nbs/08b_checkpoints.ipynb #b18dbc5b
+@dataclass
+class ShipConfig:
+    "Turn a finished run into weights that are shipped."
+    run: str = ""  # folder of the run
+    name: str = "ours"  # of the weights
+    out: str = ""  # folder; that of the chapter in data/checkpoints when empty
+
+
+def ship_command(
+    chapter: str,  # e.g. 'binaural'
+    cls,  # its `ShipConfig`
+    ship,  # `ship(config, path) -> story`: writes the `.safetensors`
+    argv=None,  # list of words; the process's own when None
+):
+    "Ship from the command line, and say what was shipped."
+    config = parse_config(cls, argv, f"python -m spatialbook.{chapter}.ship")
+    path = Path(config.out or checkout() / "data" / "checkpoints" / chapter) / f"{config.name}.safetensors"
+    told = ship(config, path)
+    print(f"{told['command']}\n{told['validation']}\n{path.stat().st_size / 1e6:.1f} MB in {path.name}")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IN_TEST', 'SpatialbookError', 'guarded', 'Clip', 'mirror_audio', 'mirror_boxes', 'mirror_truth', 'mirrored',
            'checkout', 'home', 'shipped', 'atomic_path', 'seed_of', 'torch_generator', 'numpy_generator', 'progress',
-           'config_parser', 'parse_config', 'make_accelerator', 'launch']
+           'config_parser', 'typed_flags', 'parse_config', 'make_accelerator', 'launch']
 
 # %% ../nbs/00_core.ipynb #85a02dde
 import hashlib
@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import sys
-from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
+from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter, Namespace
 from ast import literal_eval
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -202,7 +202,8 @@ def _argument(f):  # dataclass field -> keyword arguments of `add_argument`
     kind = f.type if isinstance(f.type, type) else {"int": int, "float": float, "str": str, "bool": bool, "tuple": tuple, "list": list}.get(str(f.type), str)
     if kind is bool: return dict(action=BooleanOptionalAction)
     if kind in (tuple, list): return dict(nargs="+", type=_tuple, metavar="V")
-    return dict(type=kind, metavar=kind.__name__.upper(), choices=f.metadata.get("choices"))
+    alone = dict(nargs="?", const=f.metadata["alone"]) if "alone" in f.metadata else {}  # what the flag says without a value
+    return dict(type=kind, metavar=kind.__name__.upper(), choices=f.metadata.get("choices"), **alone)
 
 # %% ../nbs/00_core.ipynb #a66226bc
 def _comments(cls) -> dict:
@@ -231,17 +232,25 @@ def config_parser(
     return parser
 
 # %% ../nbs/00_core.ipynb #cec73a1a
-def parse_config(
+def typed_flags(
     cls,  # a dataclass
     argv=None,  # list of words; the process's own when None
     prog: str = None,  # the command as the user types it
-):
-    "Fill the dataclass `cls` from the command line."
-    values = vars(config_parser(cls, prog).parse_args(argv))
-    for f in fields(cls):
-        v = values[f.name]
-        if isinstance(v, list): values[f.name] = tuple(x for part in v for x in (part if isinstance(part, (tuple, list)) else (part,)))
-    return cls(**values)
+    first: tuple = (),  # fields that the first words give when no flag stands before them
+) -> dict:  # field -> value
+    "Only what the user typed."
+    words = list(sys.argv[1:] if argv is None else argv)
+    for name in first:
+        if words and not words[0].startswith("-"): words += [f"--{name}", words.pop(0)]
+    silent = Namespace(**{f.name: None for f in fields(cls)})  # takes the place of the defaults
+    typed = {k: v for k, v in vars(config_parser(cls, prog).parse_args(words, silent)).items() if v is not None}
+    flat = lambda v: tuple(x for part in v for x in (part if isinstance(part, (tuple, list)) else (part,)))
+    return {k: flat(v) if isinstance(v, list) else v for k, v in typed.items()}
+
+
+def parse_config(cls, argv=None, prog: str = None, first: tuple = ()):
+    "Fill the dataclass `cls` from the command line; parameters as in `typed_flags`."
+    return cls(**typed_flags(cls, argv, prog, first))
 
 # %% ../nbs/00_core.ipynb #ba8b7d07
 def make_accelerator(

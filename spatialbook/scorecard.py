@@ -53,6 +53,8 @@ class Row:
     selected_on: str = "val"  # what chose its checkpoint and settings; None if nothing was chosen
     normalised_by: str = None  # what sets its level: None, 'input' or 'truth'
     stored: bool = False  # read from stored results, not computed now
+    trained_on: list = field(default_factory=list)  # those of the clips that it has learnt from
+    chosen_on: list = field(default_factory=list)  # those of the clips that chose its checkpoint or settings
 
     def values(self, metric: str) -> np.ndarray:
         "`(n,)`, NaN where there is none, in the order of the clip names."
@@ -96,6 +98,8 @@ class Scorecard:
         selected_on: str = "val",  # what chose checkpoint and settings; None if nothing was chosen
         normalised_by: str = None,  # what sets the output's level: None, 'input' or 'truth'
         stored: bool = False,  # read from stored results
+        trained_on=(),  # names of clips it has learnt from, whether they are judged here or not
+        chosen_on=(),  # names of clips that chose checkpoint or settings, likewise
     ):
         "Add a system's per-clip results. Raises `PairingError` unless it has exactly the clips of the other rows."
         names = [c.get("name") for c in clips]
@@ -108,7 +112,7 @@ class Scorecard:
         for m in dict.fromkeys(k for v in values.values() for k in v):
             if m not in self.better and m not in METRICS: raise SpatialbookError(f"is lower or higher {m} better?", remedy=f"Give better={{'{m}': 'lower'}}")
             self.better.setdefault(m, METRICS[m].better if m in METRICS else None)
-        self.measured[system] = Row(values, split or self.split, selected_on, normalised_by, stored)
+        self.measured[system] = Row(values, split or self.split, selected_on, normalised_by, stored, *(sorted(values.keys() & set(met)) for met in (trained_on, chosen_on)))
         self._summarise(self.measured if system == self.floor else [system])
         return self
 
@@ -124,19 +128,23 @@ class Scorecard:
 def audit(
     card: Scorecard,
 ) -> list:  # remarks a reader should know, in words
-    "Check the protocol. Raises `ProtocolError` by rule: no-floor, test-selection, mixed-splits, unequal-n, truth-normalised."
+    "Check the protocol. Raises `ProtocolError` by rule: no-floor, trained-on, test-selection, mixed-splits, unequal-n, truth-normalised."
     if card.floor not in card.rows:
         raise ProtocolError("no-floor", f"the row {card.floor!r} is missing", "Add the trivial system first: without it nobody knows what a number is worth")
     for system, row in card.measured.items():
+        some = lambda names: f"{len(names)} of the {len(row.clips)} clips on which it is judged: {', '.join(names[:3])}"
+        if row.trained_on: raise ProtocolError("trained-on", f"{system} was trained on {some(row.trained_on)}", "Judge on a list that shares no clip with the training")
         if row.selected_on in ("test", card.split) and card.split != "val":
             raise ProtocolError("test-selection", f"{system} was chosen on {row.selected_on}, on which it is judged", "Choose checkpoints and settings on val")
+        if row.chosen_on and card.split != "val": raise ProtocolError("test-selection", f"{system} was chosen on {some(row.chosen_on)}", "Choose checkpoints and settings on val")
         if row.split != card.split: raise ProtocolError("mixed-splits", f"{system} was measured on {row.split}, the card is about {card.split}")
         if row.normalised_by == "truth": raise ProtocolError("truth-normalised", f"{system} takes its level from the ground truth", "Normalise by the input")
     sizes = {s: len(card.measured[s].clips) if s in card.measured else max((c["n"] for c in cells.values()), default=0) for s, cells in card.rows.items()}
     if len(set(sizes.values())) > 1: raise ProtocolError("unequal-n", ", ".join(f"{s} has {n} clips" for s, n in sizes.items()))
     remarks = [f"{m}: only {', '.join(f'{s} {n}' for s, n in ns.items() if n < max(ns.values()))} of {max(ns.values())} clips have a value"
                for m in card.better if len(set((ns := {s: c[m]["n"] for s, c in card.rows.items() if m in c}).values())) > 1]
-    unknown = [s for s in card.rows if s not in card.measured]
+    unknown, chosen = [s for s in card.rows if s not in card.measured], [s for s, row in card.measured.items() if row.chosen_on]
+    if chosen: remarks.append(f"{', '.join(chosen)}: chosen on these clips, and better on them than on others")
     return remarks + ([f"the protocol of {', '.join(unknown)} is not on record"] if unknown else [])
 
 # %% ../nbs/07_scorecard.ipynb #a1c64cd1
@@ -197,7 +205,7 @@ def store_row(card: Scorecard, system: str, path):
     "Write one row's clips with what they depend on and a hash."
     row, clips = card.measured[system], _finite(card.measured[system].clips)
     about = dict(chapter=card.chapter, tier=card.tier, generator_version=card.generator_version)
-    _write(Path(path), dict(system=system, **about, split=row.split, selected_on=row.selected_on, normalised_by=row.normalised_by, sha256=_digest(clips), clips=clips))
+    _write(Path(path), dict(system=system, **about, split=row.split, selected_on=row.selected_on, normalised_by=row.normalised_by, trained_on=row.trained_on, chosen_on=row.chosen_on, sha256=_digest(clips), clips=clips))
 
 
 def add_stored(card: Scorecard, path) -> Scorecard:
@@ -210,7 +218,7 @@ def add_stored(card: Scorecard, path) -> Scorecard:
     missing = sorted(set(wanted) - set(row["clips"]))
     if missing: raise PairingError(f"stored row {row['system']} lacks {len(missing)} clips: {', '.join(missing[:5])}")
     clips = [dict(name=c, **row["clips"][c]) for c in wanted]
-    return card.add(row["system"], clips, row["split"], row["selected_on"], row["normalised_by"], stored=True)
+    return card.add(row["system"], clips, row["split"], row["selected_on"], row["normalised_by"], stored=True, trained_on=row.get("trained_on", ()), chosen_on=row.get("chosen_on", ()))
 
 
 Scorecard.store_row, Scorecard.add_stored = store_row, add_stored

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['BITS', 'SURROUND', 'rms', 'peak', 'db', 'limit', 'set_rms', 'resample', 'read_audio', 'write_audio', 'read_blocks',
-           'write_blocks', 'to_mono']
+           'write_blocks', 'spooled', 'Buffer', 'to_mono']
 
 # %% ../nbs/01b_sound.ipynb #51f00de4
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +198,41 @@ def write_blocks(
     if subtype in BITS and loudest > 1:
         warnings.warn(f"{path}: clipped, the loudest sample was {db(loudest):.1f} dB over full scale")
     return total
+
+# %% ../nbs/01b_sound.ipynb #881deff1
+@contextmanager
+def spooled(
+    blocks: Iterable[Tensor],  # each float32 `(channels, m)`; at least one
+    folder=None,  # on a disk with room for 4 bytes a sample; the system's own for such files when None
+    size: int = 1 << 16,  # samples of a block that comes again
+):  # gives the blocks once more, cut anew, and the largest magnitude in all of them
+    "All of a flowing sound before any of it. Raises SpatialbookError when the disk is full."
+    blocks, loudest, channels = iter(blocks), 0.0, 1
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            loudest, channels = max(loudest, float(block.abs().max())), block.shape[0]
+            try: file.write(block.detach().cpu().float().T.contiguous().numpy().tobytes())
+            except OSError as error: raise SpatialbookError(f"the sound does not fit on this disk ({error.strerror})", folder, "make room, or write to another disk") from error
+        file.seek(0)
+        pieces = iter(lambda: file.read(4 * channels * size), b"")
+        yield (torch.frombuffer(bytearray(piece), dtype=torch.float32).reshape(-1, channels).T.contiguous() for piece in pieces), loudest
+
+# %% ../nbs/01b_sound.ipynb #e6d5a925
+class Buffer:
+    "Samples that flow in at one end; any stretch not yet let go can be read, silence before the start."
+    def __init__(self, blocks): self.blocks, self.first, self.held, self.ended = iter(blocks), 0, torch.zeros(0), False
+
+    def read(self, start: int, stop: int, keep_from: int = None) -> Tensor:
+        "Samples start..stop; zeros before 0 and after the end. Lets go what lies before `keep_from`."
+        while self.first + len(self.held) < stop and not self.ended:
+            block = next(self.blocks, None)
+            if block is None: self.ended = True
+            else: self.held = torch.cat([self.held, block])
+        out, lo, hi = torch.zeros(stop - start), max(start, self.first), min(stop, self.first + len(self.held))
+        if hi > lo: out[lo - start:hi - start] = self.held[lo - self.first:hi - self.first]
+        drop = min(max(0, (start if keep_from is None else keep_from) - self.first), len(self.held))
+        self.held, self.first = self.held[drop:], self.first + drop
+        return out
 
 # %% ../nbs/01b_sound.ipynb #7ae74a8a
 SURROUND = (0.7071, 0.7071, 1.0, 0.0, 0.5, 0.5)  # L, R, C, LFE, Ls, Rs to mono (ITU-R BS.775-4, annex 4), before scaling to sum 1

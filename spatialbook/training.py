@@ -97,7 +97,8 @@ def _restore(self: Trainer, last: Path):
     "Go on from a checkpoint. Raises SpatialbookError when it is damaged or of another configuration."
     weights, state = read_folder(last, remedy=f"Delete {last} to begin again; the weights chosen on validation are in {self.out / 'best'}")
     there, here = state["config"], self.config.fixed()
-    other = [f"{k} was {there.get(k)!r} and is {v!r}" for k, v in here.items() if there.get(k) != v]
+    was = {k: there.get(k, getattr(type(self.config), k, None)) for k in here}  # a setting younger than the run was what is its default now
+    other = [f"{k} was {was[k]!r} and is {v!r}" for k, v in here.items() if was[k] != v]
     if other:
         raise SpatialbookError(f"was trained with other settings: {', '.join(other)}", self.out, "Use the same settings, or give another --out")
     for name, module in self.recipe.modules.items(): fill(module, weights.get(name, {}), last, name)

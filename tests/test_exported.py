@@ -1,14 +1,13 @@
 """Each notebook's own tests against the *exported* module: a stale, broken or incomplete export cannot pass."""
 import importlib
-from pathlib import Path
 
 import pytest
 from execnb.nbio import read_nb
 from execnb.shell import CaptureShell
+from helping import ROOT
 from nbdev.config import get_config
 from nbdev.process import extract_directives
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("[0-9]*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 FLAGS = set(get_config(path=ROOT).tst_flags.split())
 

@@ -4,11 +4,9 @@ import re
 import subprocess
 import sys
 from configparser import ConfigParser
-from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).resolve().parents[1]
+from helping import ROOT
 
 
 def test_the_map_leads_into_every_room():

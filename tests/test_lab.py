@@ -10,14 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
+from helping import CHROMIUM, FLAGS, ROOT, needs_chromium
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--autoplay-policy=no-user-gesture-required"]
 # Every cell in the page at once, and no questions about news or versions.
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}, "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
 PLAY = "async e => { await e.play(); await new Promise(r => setTimeout(r, 700)); const t = e.currentTime; e.pause(); return [e.readyState, t, e.duration]; }"
@@ -77,7 +73,7 @@ def wait_for_kernel(address):
     pytest.fail("no kernel came up in a minute")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: `make browser` installs it (Debian, root)")
+@needs_chromium
 def test_index_in_jupyterlab(lab):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: `make browser` installs it")
     cells = sources(ROOT / "nbs" / "index.ipynb")

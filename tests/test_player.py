@@ -1,14 +1,11 @@
 """The head-rotation player in a real browser: turn the head, and the sound must stay where it is in the world. `make browser` installs what this needs."""
-import shutil
-
 import pytest
 import torch
+from helping import CHROMIUM, FLAGS, needs_chromium
 
 from spatialbook.core import torch_generator
 from spatialbook.space import encode_foa
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
 # Power of both ears over a moment, measured behind the filters.
 LEVELS = """async ([yaw, name]) => {
     const root = document.querySelector(".sphere-player"), button = [...root.querySelectorAll(".which button")].find(b => b.textContent === name);
@@ -20,7 +17,7 @@ LEVELS = """async ([yaw, name]) => {
 }"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: `make browser` installs it (Debian, root)")
+@needs_chromium
 def test_the_sound_stays_in_the_world(tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     from spatialbook.ambisonics.player import player_html

@@ -4,11 +4,10 @@ import json
 import re
 import subprocess
 from configparser import ConfigParser
-from pathlib import Path
 
 import pytest
+from helping import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 MODULES = sorted(p for p in (ROOT / "spatialbook").rglob("*.py") if p.name not in ("_modidx.py", "__init__.py"))
 

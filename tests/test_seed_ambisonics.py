@@ -2,19 +2,14 @@
 
 Only what keeps them small is appended (`--n_iters 2`, ...). The shims run in this process.
 """
-import os
-import runpy
-import shlex
 import sys
 import types
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
-from pathlib import Path
 from unittest import mock
 
 import av
 import pytest
 import torch
+from helping import Scripts, refused
 
 from spatialbook.ambisonics.tree import FramesTree, Recording, write_recording
 from spatialbook.ambisonics.vr_file import inject, read_sphere
@@ -22,10 +17,6 @@ from spatialbook.core import torch_generator
 from spatialbook.decode import probe
 from spatialbook.space import encode_foa
 from spatialbook.video import SoundTrack, write_video
-
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts" / "spatialaudiogen"
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
 
 README = dict(
     download="python scrapping/download.py meta/spatialaudiogen_db.lst",
@@ -47,19 +38,7 @@ def street(i, seconds=2.2, size=(224, 448)):
 
 
 def run(place, name, extra="", model="models/mymodel"):
-    "Run a script of the README in this process; what it said."
-    line = README.get(name, name).replace("{MODEL_DIR}", model).replace("{VIDEO_DIR}", "street")
-    script, *flags = shlex.split(line + " " + extra)[1:]
-    with chdir(place), mock.patch.object(sys, "argv", [script, *flags]), redirect_stdout(StringIO()) as said, redirect_stderr(StringIO()) as warned:
-        try: runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as end:
-            if end.code: raise AssertionError(f"exit {end.code}: {warned.getvalue()}") from None
-    return said.getvalue() + warned.getvalue()
-
-
-def refused(place, line, says):
-    with pytest.raises(AssertionError, match="exit 2") as error: run(place, line)
-    assert says in str(error.value), str(error.value)
+    return Scripts("spatialaudiogen").run(place, README.get(name, name).replace("{MODEL_DIR}", model).replace("{VIDEO_DIR}", "street"), extra)
 
 
 @pytest.fixture
@@ -86,7 +65,7 @@ def place(tmp_path):
 
 def check_download(place):
     "Without yt-dlp one line says what to do; with it the list is worked through."
-    with mock.patch.dict(sys.modules, yt_dlp=None): refused(place, README["download"] + " --output_dir data/new", "pip install yt-dlp")
+    with mock.patch.dict(sys.modules, yt_dlp=None): assert "pip install yt-dlp" in refused(run, place, "download", "--output_dir data/new")
     assert "--low_res" in run(place, "python scrapping/download.py -h")
 
     class Dead:
@@ -94,7 +73,7 @@ def check_download(place):
         def __enter__(self): return self
         def __exit__(self, *_): return False
         def extract_info(self, url, download): raise RuntimeError("Video unavailable")
-    with mock.patch.dict(sys.modules, yt_dlp=types.SimpleNamespace(YoutubeDL=Dead)): refused(place, README["download"] + " --output_dir data/new --pause 0", "nothing could be downloaded")
+    with mock.patch.dict(sys.modules, yt_dlp=types.SimpleNamespace(YoutubeDL=Dead)): assert "nothing could be downloaded" in refused(run, place, "download", "--output_dir data/new --pause 0", alone=False)
 
 
 def check_preprocess(place):
@@ -104,7 +83,7 @@ def check_preprocess(place):
     assert tree.names == ["aaaaaaaaaaa", "bbbbbbbbbbb"] and not tree.mask("bbbbbbbbbbb")[2] and tree.duration("aaaaaaaaaaa") == 2.0
     folder = Recording(place / "data/frames/ccccccccccc").folder
     assert len(list((folder / "video").glob("*.jpg"))) == 20 and (folder / "audio_pow.lst").read_text().startswith("0.5 ")
-    for extra, says in (("--flownet2_dir x", "Caffe"), ("--low_res --prep_hr_video", "exclude each other")): refused(place, README["preprocess"] + " " + extra, says)
+    for extra, says in (("--flownet2_dir x", "Caffe"), ("--low_res --prep_hr_video", "exclude each other")): assert says in refused(run, place, "preprocess", extra)
     run(place, "python scraping/preprocess.py meta/subsets/REC-Street.test.1.lst --num_workers 1")
 
 
@@ -115,8 +94,8 @@ def check_deploy(place):
     assert (probe(heat).audio_channels, probe(heat).fps) == (2, 20.0) and read_sphere(heat).order is None
     assert read_sphere(vr).order == 1 and probe(vr).audio_channels == 4
     files = set(place.rglob("*"))
-    refused(place, README["heatmap"].replace("{MODEL_DIR}", "models/nothing"), "no such model")
-    refused(place, README["heatmap"].replace("/video-hr.mp4", "/nothing.mp4"), "no such file")
+    assert "no such model" in refused(run, place, "heatmap", "", "models/nothing")
+    assert "no such file" in refused(run, place, README["heatmap"].replace("/video-hr.mp4", "/nothing.mp4"))
     assert set(place.rglob("*")) == files
 
 
@@ -138,7 +117,7 @@ def test_the_readme(place, monkeypatch):
 def test_published_checkpoints_are_refused(tmp_path):
     (tmp_path / "models/mymodel").mkdir(parents=True)
     for name in ("checkpoint", "train-params.txt", "model.ckpt.index"): (tmp_path / "models/mymodel" / name).write_text("x")
-    refused(tmp_path, "python deploy.py models/mymodel data/demo/a/ data/demo/a.mp4 -output_fn out.mp4 --save_video", "TensorFlow checkpoint of 2018")
+    assert "TensorFlow checkpoint of 2018" in refused(run, tmp_path, "python deploy.py models/mymodel data/demo/a/ data/demo/a.mp4 -output_fn out.mp4 --save_video")
 
 
 def test_films_of_others_can_be_labelled(tmp_path):

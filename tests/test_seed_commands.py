@@ -4,32 +4,20 @@ Only what keeps them small is appended (`--num_epoch 2`, ...); `/path/to` is a t
 """
 import json
 import math
-import multiprocessing
-import os
-import runpy
-import shlex
 import signal
-import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
-from pathlib import Path
-from unittest import mock
+from contextlib import chdir
 
 import numpy as np
 import pytest
 import torch
+from helping import Scripts, killed, own_home, refused, same_bits, shell
 
-from spatialbook.assets import locate
 from spatialbook.binaural.realbinaural import write_realbinaural
 from spatialbook.checkpoints import load_run, read_rows
 from spatialbook.core import Clip, torch_generator
 from spatialbook.scenes.corpus import write_clip
 from spatialbook.sound import read_audio, write_audio
-
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts" / "diffbinaural"
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
 
 README = dict(
     train_fairplay=r"""python train_fairplay.py \
@@ -100,57 +88,26 @@ def toy(i, seconds=1.0, fps=10.0):
     return Clip(f"{i:06d}", torch.stack([noise * (1 - x) / 2, noise * (1 + x) / 2]), 22050, frames, fps, box.expand(len(frames), 1, 4).clone(), truth=dict(labels=["box"], azimuth_deg=azimuth))
 
 
-def words(place, name, extra=""):
-    script, *flags = shlex.split(README.get(name, name).replace("\\\n", " ").replace("/path/to", str(place)) + " " + extra)[1:]
-    return SCRIPTS / script, flags
-
-
-def run(place, name, extra=""):
-    "Run a script of the README in this process; what it said."
-    script, flags = words(place, name, extra)
-    with chdir(place), mock.patch.object(sys, "argv", [str(script), *flags]), redirect_stdout(StringIO()) as said:
-        runpy.run_path(str(script), run_name="__main__")
-    return said.getvalue()
-
-
-def killed(place, name, extra, step):
-    "The same in a child that is killed with SIGKILL in the middle of a step."
-    def child():
-        from spatialbook.binaural.seed_recipe import SeedRecipe
-        learn = SeedRecipe.training_step
-        def dying(self, batch, now):
-            if now == step: os.kill(os.getpid(), signal.SIGKILL)
-            return learn(self, batch, now)
-        SeedRecipe.training_step = dying
-        run(place, name, extra)
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join()
-    return process.exitcode
+scripts = Scripts("diffbinaural", README)
 
 
 @pytest.fixture
-def place(tmp_path_factory, monkeypatch):
+def place(tmp_path_factory):
     "Both corpora: FAIR-Play with absolute paths in its lists, RealBinaural with two actions in one recording."
     place = tmp_path_factory.mktemp("seed")
-    assets = locate("efficientnet").parent
-    (place / "home").mkdir()
-    (place / "home" / "assets").symlink_to(assets)
-    monkeypatch.setenv("SPATIALBOOK_HOME", str(place / "home"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # two processes on any machine
     fair = place / "fairplay"
     for split, numbers in dict(train=(0, 1, 2), val=(3,), test=(5,)).items():
         for i in numbers: write_clip(fair, f"{i:06d}", toy(i))
         rows = [f"{fair}/binaural_audios/{i:06d}.wav,{fair}/videos/{i:06d}.mp4,1.0" for i in numbers]
         (fair / f"{split}.csv").write_text("\n".join(["audio_path,video_path,duration", *rows]) + "\n")
     write_realbinaural(place / "real_dataset", dict(train=[(toy(0), []), (toy(1, 2.0), [(0.0, 1.0, "tuning"), (1.0, 2.0, "playing")])], val=[(toy(2), [])], test=[(toy(3, 2.0), [(0.5, 1.5, "playing")])]))
-    return place
+    with own_home(place): yield place  # without a GPU: two processes on any machine
 
 
 def check_training(place):
     "Both training commands, two processes each."
     for name in ("train_fairplay", "train_real"):
-        said = run(place, name, SMALL)
+        said = scripts.run(place, name, SMALL)
         assert "3 clips to learn from, 1 to choose on" in said and "1 windows each: global batch 2" in said
     for name, corpus in (("fairplay_exp", "fairplay"), ("realBinaural_exp", "realBinaural")):
         out = place / "checkpoints" / name
@@ -184,35 +141,37 @@ def check_tensorboard(place):
 
 
 def check_goes_on_alone(place):
-    said = run(place, "resume", "--num_epoch 4 --num_gpus 2")
+    said = scripts.run(place, "resume", "--num_epoch 4 --num_gpus 2")
     out = place / "checkpoints" / "realBinaural_exp"
     assert "global batch 2" in said and load_run(out, "last").state["step"] == 6
-    run(place, "resume")  # nothing left to do: what was typed before is remembered
+    scripts.run(place, "resume")  # nothing left to do: what was typed before is remembered
     assert load_run(out, "last").state["step"] == 6
 
 
 def check_killed(place):
+    "In both layouts: a run that was killed and went on ends with the bits of one that was not."
+    from spatialbook.binaural.seed_recipe import SeedRecipe
     one = SMALL + " --num_gpus 1"
-    run(place, "train_fairplay", one + " --id whole")
-    assert killed(place, "train_fairplay", one + " --id dead", 4) == -signal.SIGKILL
-    assert load_run(place / "checkpoints" / "dead", "last").state["step"] == 3
-    run(place, "python train_fairplay.py --id dead --ckpt ./checkpoints")
-    whole, dead = (place / "checkpoints" / name for name in ("whole", "dead"))
-    files = [p.relative_to(whole) for p in sorted(whole.rglob("*.safetensors"))] + [Path("metrics.jsonl")]
-    assert len(files) == 7 and all((whole / f).read_bytes() == (dead / f).read_bytes() for f in files)  # 6 of tensors, with the projection, and the log
-    for name in ("unet_latest.pth", "unet_best.pth", "frame_latest.pth"):
-        a, b = (torch.load(folder / name) for folder in (whole, dead))
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert "mel L2" in run(place, "python train_fairplay.py --id whole --mode eval")
+    for name, script in (("train_fairplay", "train_fairplay.py"), ("train_real", "train_realBinaural.py")):
+        scripts.run(place, name, f"{one} --id whole_{name}")
+        assert killed(SeedRecipe, 4, scripts.run, place, name, f"{one} --id dead_{name}") == -signal.SIGKILL
+        assert load_run(place / "checkpoints" / f"dead_{name}", "last").state["step"] == 3
+        scripts.run(place, f"python {script} --id dead_{name} --ckpt ./checkpoints")
+        whole, dead = (place / "checkpoints" / f"{which}_{name}" for which in ("whole", "dead"))
+        assert same_bits(whole, dead, 6)  # the projection among them
+        for file in ("unet_latest.pth", "unet_best.pth", "frame_latest.pth"):
+            a, b = (torch.load(folder / file) for folder in (whole, dead))
+            assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+        assert "mel L2" in scripts.run(place, f"python {script} --id whole_{name} --mode eval")
 
 
 def check_generation(place):
     "The test commands, and the true mels beside."
     few = "--num_sample_timesteps 2"
     for name in ("test_fairplay", "test_real"):
-        said = run(place, name, few)
+        said = scripts.run(place, name, few)
         assert f"checkpoints/{'fairplay' if 'fair' in name else 'realBinaural'}_exp/unet_best.pth" in said  # not the newest run's
-        run(place, name, f"--ground_truth --output_dir ./ground_truth_mels/{'fairplay' if 'fair' in name else 'realBinaural'}")
+        scripts.run(place, name, f"--ground_truth --output_dir ./ground_truth_mels/{'fairplay' if 'fair' in name else 'realBinaural'}")
     files = {p.relative_to(place / "generated_mels").as_posix() for p in (place / "generated_mels").rglob("*.npy")}
     video = (place / "real_dataset" / "splits" / "test.csv").read_text().splitlines()[1].split(",")[0]
     assert files == {f"{corpus}/{side}/{name}.npy" for corpus, name in (("fairplay", "000005_0.00"), ("realBinaural", f"{video}_0.50")) for side in ("left", "right")}
@@ -222,20 +181,19 @@ def check_generation(place):
 
 
 def check_evaluation_of_mels(place):
-    said = run(place, "evaluate_mels")
+    said = scripts.run(place, "evaluate_mels")
     assert "2 mels of two ears" in said and "rmse 0-500 Hz" in said and (place / "generated_mels" / "mel_rmse_summary.csv").exists()
-    said = run(place, "evaluate_mels", "--pred_dir ./ground_truth_mels")
+    said = scripts.run(place, "evaluate_mels", "--pred_dir ./ground_truth_mels")
     assert float(said.split()[said.split().index("rmse") + 1]) == 0.0, "a perfect prediction scores 0"
-    run(place, "evaluate_mels", "--pred_dir ./generated_mels/fairplay --gt_dir ./ground_truth_mels/fairplay")
-    with pytest.raises(SystemExit) as end: run(place, "evaluate_mels", "--pred_dir ./generated_mels/fairplay --gt_dir ./ground_truth_mels/realBinaural")
-    assert end.value.code == 2
+    scripts.run(place, "evaluate_mels", "--pred_dir ./generated_mels/fairplay --gt_dir ./ground_truth_mels/fairplay")
+    refused(scripts.run, place, "evaluate_mels", "--pred_dir ./generated_mels/fairplay --gt_dir ./ground_truth_mels/realBinaural", alone=False)
 
 
 def check_whole_pipeline(place):
     "Without lists: those of the run, one folder a split, as the second stage reads them."
-    run(place, "test_real_pipeline", "--num_sample_timesteps 1 --output_dir ./all --noise_gate -40")
+    scripts.run(place, "test_real_pipeline", "--num_sample_timesteps 1 --output_dir ./all --noise_gate -40")
     assert {p.name: len(list(p.iterdir())) for p in (place / "all" / "left").iterdir()} == dict(train=3, val=1)
-    run(place, "test_real_pipeline", "--split val --output_dir ./some --ground_truth")
+    scripts.run(place, "test_real_pipeline", "--split val --output_dir ./some --ground_truth")
     assert [p.name for p in (place / "some" / "right").iterdir()] == ["val"]
 
 
@@ -243,13 +201,13 @@ def check_evaluation_of_audio(place):
     audio, rate = read_audio(place / "fairplay" / "binaural_audios" / "000005.wav")
     write_audio(place / "ground_truth_audio" / "000005.wav", audio, rate)
     write_audio(place / "generated_audio" / "000005.wav", audio.flip(0), rate)
-    said = run(place, "evaluate_audio")
+    said = scripts.run(place, "evaluate_audio")
     for name in ("pesq", "stoi", "mcd", "ild_db"): assert name in said
     assert "1 recordings of two ears" in said
 
 
 REFUSED = [
-    ("python train_fairplay.py --audRate 16000", "--audRate 16000 is refused: the two stages share one mel"),
+    ("python train_fairplay.py --audRate 16000", "--audRate 16000 is refused: only 22050; the two stages share one mel"),
     ("python train_fairplay.py --id nobody", "there is no run to go on with"),
     ("python train_fairplay.py --id fairplay_exp --lr_unet 1", "other settings: lr was 0.0001 and is 1.0"),
     ("python train_fairplay.py --id x --list_train /path/to/fairplay/train.csv --list_val /path/to/fairplay/train.csv", "3 of 3 clips of --list_val are in --list_train"),
@@ -263,17 +221,14 @@ REFUSED = [
 
 
 def check_refusals(place):
-    for command, why in REFUSED:
-        with pytest.raises(SystemExit) as end, redirect_stderr(StringIO()) as said: run(place, command)
-        line, = said.getvalue().strip().splitlines()
-        assert end.value.code == 2 and line.startswith("spatialbook: ") and why in line, line
+    for command, why in REFUSED: assert why in refused(scripts.run, place, command)
 
 
 def check_from_a_shell(place):
-    script, flags = words(place, "python train_fairplay.py --loss mse")
-    done = subprocess.run([sys.executable, script, *flags], cwd=place, capture_output=True, text=True, timeout=120)
+    script, flags = scripts.words(place, "python train_fairplay.py --loss mse")
+    done = shell(sys.executable, script, *flags, cwd=place)
     assert done.returncode == 2 and done.stderr == "spatialbook: --loss mse is refused: choose l1, l2.\n"
-    assert all(len([line for line in s.read_text().splitlines() if line]) <= 3 for s in SCRIPTS.glob("*.py"))
+    assert scripts.are_short()
 
 
 def test_the_readme(place):

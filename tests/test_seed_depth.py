@@ -3,12 +3,9 @@
 Only what keeps them small, and where the corpus is, is appended; later flags override earlier ones. The scripts run in this process, but for the shell script and the two processes of `accelerate`.
 """
 import json
-import os
-import runpy
 import shlex
-import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from unittest import mock
@@ -17,16 +14,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helping import ROOT, Scripts, own_home, refused, shell
 from PIL import Image
 
-from spatialbook.checkpoints import load_run, read_rows
+from spatialbook.checkpoints import load_run, read_rows, save_folder
 from spatialbook.core import home
 from spatialbook.scenes.echo import EchoConfig, echo, write_corpus
 from spatialbook.scorecard import Scorecard
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS, HOME = ROOT / "scripts" / "binaural_attention", home().resolve()
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
+HOME = home().resolve()
 
 README = dict(
     basic=r"""python train_binaural_attention.py \
@@ -56,26 +52,14 @@ README = dict(
 SMALL = "--base_channels 8 --images_size 32 --batch_size 2 --nb_epochs 2 --trackers ''"
 
 
-def run(place, command, extra=""):
-    "Run a script of the README in this process; what it said."
-    script, *flags = shlex.split(README.get(command, command).replace("\\\n", " ") + " " + extra)[1:]
-    with chdir(place), mock.patch.object(sys, "argv", [script, *flags]), redirect_stdout(StringIO()) as said:
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-    return said.getvalue()
+scripts = Scripts("binaural_attention", README)
+run = scripts.run
 
 
 def evaluate(place, words):
     from spatialbook.depth.evaluate import main
     with chdir(place), redirect_stdout(StringIO()) as said: main(shlex.split(words))
     return said.getvalue()
-
-
-def refused(function, *args):
-    "The one line with which it ends, exit code 2."
-    with pytest.raises(SystemExit) as end, redirect_stderr(StringIO()) as said: function(*args)
-    line, = said.getvalue().strip().splitlines()
-    assert end.value.code == 2 and line.startswith("spatialbook: "), line
-    return line
 
 
 def write_v1(root):
@@ -99,9 +83,7 @@ def write_v1(root):
 def place(tmp_path_factory):
     "Both corpora, each where the seed's flags look for it: `home()`, which is here."
     place = tmp_path_factory.mktemp("depth")
-    (place / "home").mkdir()
-    (place / "home" / "assets").symlink_to((HOME / "assets").resolve())
-    with mock.patch.dict(os.environ, SPATIALBOOK_HOME=str(place / "home"), CUDA_VISIBLE_DEVICES=""):
+    with own_home(place):
         write_corpus(place / "home" / "BatvisionV2", 8, workers=1, config=EchoConfig(height=32, width=32, zoom=1))
         write_v1(place / "home" / "BatvisionV1")
         yield place
@@ -119,11 +101,11 @@ def test_the_readme(place):
     run(place, "basic", SMALL + " --nb_epochs 3 --checkpoints 2")
     assert load_run(out, "last").state["step"] == steps * 3 // 2
     assert "was stopped at epoch 3.0, not at 1" in refused(run, place, "basic", SMALL + " --nb_epochs 4 --checkpoints 1")
-    sys.path.insert(0, str(SCRIPTS))
+    sys.path.insert(0, str(scripts.folder))
     try:
         from models.binaural_attention_model import BinauralAttentionDepthNet
         from utils_binaural_attention_loss import AdaptiveBinauralAttentionLoss
-    finally: sys.path.remove(str(SCRIPTS))
+    finally: sys.path.remove(str(scripts.folder))
     from spatialbook.depth.reference import ReferenceConfig
     BinauralAttentionDepthNet(ReferenceConfig(8)).load_state_dict(kept["model_state_dict"])
     assert AdaptiveBinauralAttentionLoss().weights(80) == (1.0, 0.2, 0.1)
@@ -141,17 +123,61 @@ def test_v1_and_the_other_corpus(place):
     assert {"ours", "mean_map", "swapped_ears", "shuffled_echo"} <= set(Scorecard.load(place / "own").rows)
     said = evaluate(place, "--data home/BatvisionV2 --checkpoint checkpoints/v1 --n 0 --out other --scale median --hfov 70")
     assert "trained on batvisionv1, judged on batvisionv2" in said and "never deeper than 12 m" in said and "scaled to the truth's median" in said and "reframed to 70" in said
+    assert "hears 70.6 ms, as in its training; this corpus is published with 176.5" in said
     assert "V1" in refused(run, place, "basic", SMALL + " --dataset_path home/BatvisionV1")  # the README's --dataset says V2
 
 
+def test_evaluate_by_the_published_names(place):
+    "--dataset alone means the corpus in `home()`, --dataset_path is --data; what does not fit is refused before anything is loaded."
+    from spatialbook.depth.settings import DepthConfig
+    from spatialbook.depth.train import DepthRecipe
+    net = DepthRecipe(DepthConfig(model="unet", base_channels=8, images_size=32, dataset="batvisionv1"))
+    save_folder(place / "fresh" / "best", {k: m.state_dict() for k, m in net.modules.items()}, dict(config=net.config.plain()))
+    common, cards = " --checkpoint fresh --unet fresh --n 0 --out ", {}
+    for name, words in dict(data="--data home/BatvisionV1", dataset="--dataset batvisionv1", path="--dataset_path home/BatvisionV1").items():
+        assert "trained on" not in evaluate(place, words + common + name)
+        cards[name] = Scorecard.load(place / name)
+    assert cards["data"].n == 2 and cards["data"].rows == cards["dataset"].rows == cards["path"].rows
+    assert "is not a folder" in refused(evaluate, place, "--dataset batvisionv1 --dataset_path nowhere" + common + "x")
+    assert "V1, and --dataset says batvisionv2" in refused(evaluate, place, "--dataset batvisionv2 --dataset_path home/BatvisionV1" + common + "x")
+    assert "choose batvisionv1" in refused(evaluate, place, "--dataset batvisionv3" + common + "x")
+
+
+def test_one_column_a_moment(place):
+    "The same recording, cut to the length of any corpus, is the same to a network: the published front end does not squeeze it anew."
+    from spatialbook.depth.settings import DepthConfig
+    from spatialbook.depth.ship import listener
+    click = torch.nn.functional.pad(torch.ones(1, 2, 1), (882, 10000))
+    for dataset, length in dict(batvisionv1=3112, embedded=3328, batvisionv2=7782).items():
+        net = listener(DepthConfig(model="unet", base_channels=8, images_size=64, dataset=dataset))
+        assert net.config.samples == length
+        answers = [net(click[..., :n]) for n in (3112, 3328, 7782)]
+        assert all(torch.equal(a, answers[0]) for a in answers)
+
+
+def test_the_baseline_hears_levels():
+    "BatVision's U-Net takes magnitudes as they are; weights from before there was a choice keep the stretch that they were trained with."
+    from spatialbook.depth.frontend import features
+    from spatialbook.depth.settings import kept_settings, settings
+    from spatialbook.depth.train import build
+    waves = echo(3, EchoConfig(duration=0.1, zoom=0)).audio[None]
+    weaker = waves * torch.tensor([[1.0], [10 ** (-12 / 20)]])
+    for words, least, most in (("", 0.4, 1.0), ("--norm log_minmax", 0.0, 0.05)):
+        config = settings(shlex.split("--model unet --base_channels 8 " + words))
+        front = build(config).front
+        x, y = features(waves, front), features(weaker, front)
+        assert least <= (x - y).norm() / x.norm() <= most
+        assert kept_settings(config.plain()).norm == front.norm
+        assert kept_settings({k: v for k, v in config.plain().items() if k != "norm"}).norm == "log_minmax"
+
+
 def test_the_examples_script(place):
-    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    shell = lambda *words: subprocess.run(["sh", SCRIPTS / "run_binaural_attention_examples.sh", *words], cwd=place, env=env, capture_output=True, text=True, timeout=120)
-    done = shell("test", *shlex.split(SMALL), "--nb_epochs", "1")
+    script = scripts.folder / "run_binaural_attention_examples.sh"
+    done = shell("sh", script, "test", *shlex.split(SMALL), "--nb_epochs", "1", cwd=place, PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
     assert (place / "checkpoints" / "binaural_test" / "best_model.pth").exists()
-    assert shell("nobody").returncode == 2
-    text = (SCRIPTS / "run_binaural_attention_examples.sh").read_text()
+    assert shell("sh", script, "nobody", cwd=place, PYTHON=sys.executable).returncode == 2
+    text = script.read_text()
     for command in README.values(): assert " ".join(command.replace("\\\n", " ").split()[2:]) in text
 
 
@@ -188,9 +214,8 @@ def test_two_processes(tmp_path, monkeypatch):
     "Two processes share each batch and end where one ends, up to rounding (which Adam's first steps make larger where a gradient is next to nothing)."
     monkeypatch.setenv("SPATIALBOOK_HOME", str(HOME))
     words = "--scenes 20 --validation 3 --batch_size 4 --base_channels 16 --max_steps 3 --seed 1 --ema 0".split()
-    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="")
     launched = [Path(sys.executable).with_name("accelerate"), "launch", "--config_file", ROOT / "configs" / "cpu2.yaml", "--main_process_port", "0", "-m", "spatialbook.depth.train", *words, "--trackers", "", "--out", tmp_path / "pair"]
-    done = subprocess.run(list(map(str, launched)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+    done = shell(*launched, CUDA_VISIBLE_DEVICES="")
     from spatialbook.depth.train import main
     with redirect_stdout(StringIO()): main([*words, "--trackers", "", "--out", str(tmp_path / "alone")])
     pair, alone = (load_run(tmp_path / name, "last") for name in ("pair", "alone"))  # judged by what it wrote: torch may abort while it takes its threads down

@@ -3,28 +3,17 @@
 Only what keeps them small is appended (`--total_iter 2`, few channels). The shims run in this process, `train.sh` in a shell.
 """
 import json
-import os
 import re
-import runpy
 import shlex
-import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
-from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from helping import Scripts, own_home, refused, shell
 
-from spatialbook.assets import locate
 from spatialbook.video import frames_at, probe, write_video
-
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts" / "listen_and_move"
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
 
 TRAIN_SH = './train.sh 1 ./assets/myvideo.mp4 myname rnn 1 basic 128 "" 650,400,1250,1000 50000'
 DEPLOY = r"""python deploy.py \
@@ -46,29 +35,14 @@ SMALL = "--total_iter 2 --seq_len 4 --base 16 --most 8 --d_base 16 --d_most 8 --
 CHECKPOINT = "20221115162523-experiment128/checkpoints/0040000_Gn.model"
 
 
-def run(place, command, errors=None):
-    "Run a shim in this process; what it said, on both channels unless `errors` takes one."
-    script, *flags = shlex.split(command.replace("\\\n", " "))[1:]
-    with chdir(place), mock.patch.object(sys, "argv", [script, *flags]), redirect_stdout(StringIO()) as said, redirect_stderr(errors or said):
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-    return said.getvalue()
-
-
-def refused(place, command):
-    "The last line of a command that is refused."
-    with pytest.raises(SystemExit) as end: run(place, command, errors := StringIO())
-    assert end.value.code == 2
-    return errors.getvalue().strip().splitlines()[-1]
+scripts = Scripts("listen_and_move")
+run = scripts.run
 
 
 @pytest.fixture
-def place(tmp_path_factory, monkeypatch):
+def place(tmp_path_factory):
     "A film in which a square lights up with each beep, in the corner that the README's crop shows."
     place = tmp_path_factory.mktemp("seed5")
-    (place / "home").mkdir()
-    (place / "home" / "assets").symlink_to(locate("lpips").parent)
-    monkeypatch.setenv("SPATIALBOOK_HOME", str(place / "home"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     rate, frames, sound = 16000, [], np.zeros((1, 16000 * 4), np.float32)
     for k in range(20):
         picture = np.full((1024, 1280, 3), 30, np.uint8)
@@ -83,14 +57,13 @@ def place(tmp_path_factory, monkeypatch):
         soundfile.write(place / f"FSD50K/FSD50K.eval_audio/{i}.wav", sound[0, :round(rate * seconds)], rate)
     (place / "FSD50K/FSD50K.ground_truth").mkdir()
     (place / "FSD50K/FSD50K.ground_truth/eval.csv").write_text("fname,labels,mids\n0,Beep,/m/0\n1,Beep,/m/0\n")
-    return place
+    with own_home(place): yield place
 
 
 def check_train_sh(place):
     words = shlex.split(TRAIN_SH)
-    environment = dict(os.environ, PYTHON=sys.executable, PYTHONPATH=str(ROOT))
-    shell = lambda *words: subprocess.run([str(SCRIPTS / "train.sh"), *words], cwd=place, env=environment, capture_output=True, text=True, timeout=280)
-    done = shell(*words[1:], *shlex.split(SMALL))
+    train_sh = lambda *words: shell(scripts.folder / "train.sh", *words, cwd=place, PYTHON=sys.executable)
+    done = train_sh(*words[1:], *shlex.split(SMALL))
     assert done.returncode == 0, done.stderr[-2000:]
     out, = place.glob("*-myname")
     assert re.fullmatch(r"\d{14}-myname", out.name) and "--chunk_len 0.085" in done.stderr and "0.16" in done.stderr
@@ -99,7 +72,7 @@ def check_train_sh(place):
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["Iter:1", "Iter:2"] and "Gv:" in log.read_text()
     kept = torch.load(out / "checkpoints" / "0000002_Gn.model", weights_only=True)["config"]
     assert (kept["crop"], kept["image_size"], kept["sound_route"], kept["vid_pred"]) == ("650,400,1250,1000", 128, "rnn", "")
-    few = shell(*words[1:9])
+    few = train_sh(*words[1:9])
     assert few.returncode == 2 and "<total_iter>" in few.stderr
     out.rename(place / "trained")
 
@@ -154,9 +127,9 @@ REFUSED = [
 
 def check_refusals(place):
     for command, why in REFUSED:
-        line = refused(place, command)
-        assert line.startswith("spatialbook: ") and why in line, line
-    assert not list(place.rglob("*.mp4.*")) and all(len([line for line in s.read_text().splitlines() if line]) <= 3 for s in SCRIPTS.rglob("*.py"))
+        line = refused(run, place, command, alone=False)
+        assert why in line, line
+    assert not list(place.rglob("*.mp4.*")) and scripts.are_short()
 
 
 def test_the_readme(place):

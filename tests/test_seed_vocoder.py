@@ -3,22 +3,16 @@
 Only what keeps them small is appended (`--max_steps 4`, ...); `/path/to` is a temporary folder. The shims run in this process, and in the processes it starts.
 """
 import json
-import multiprocessing
-import os
-import runpy
-import shlex
 import signal
-import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stdout
 from dataclasses import asdict
 from io import StringIO
-from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from helping import Scripts, killed, refused, same_bits, shell
 
 from spatialbook.audio import mel_spectrogram
 from spatialbook.checkpoints import export_weights, load_run, read_rows
@@ -27,10 +21,6 @@ from spatialbook.core import launch, torch_generator
 from spatialbook.sound import read_audio, write_audio
 from spatialbook.vocoder.config import published
 from spatialbook.vocoder.head import HeadConfig, StereoHead
-
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts" / "bigvgan"
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
 
 README = dict(
     mel=r"""python train_binaural_mel.py \
@@ -66,33 +56,7 @@ SMALL = "--max_steps 4 --critic_width 2 --stdout_interval 1 --checkpoint_interva
 CHOOSE = " --mel_left_val_dir /path/to/generated_mels/left/val --mel_right_val_dir /path/to/generated_mels/right/val"
 
 
-def words(place, name, extra=""):
-    script, *flags = shlex.split((README.get(name, name).replace("\\\n", " ") + " " + extra).replace("/path/to", str(place)))[1:]
-    return SCRIPTS / script, flags
-
-
-def run(place, name, extra=""):
-    "Run a script in this process; what it said."
-    script, flags = words(place, name, extra)
-    with chdir(place), mock.patch.object(sys, "argv", [str(script), *flags]), redirect_stdout(StringIO()) as said:
-        runpy.run_path(str(script), run_name="__main__")
-    return said.getvalue()
-
-
-def killed(place, name, extra, step):
-    "The same in a child that is killed with SIGKILL in the middle of a step."
-    def child():
-        from spatialbook.vocoder.per_ear import PerEarRecipe
-        learn = PerEarRecipe.update
-        def dying(self, batch, engine):
-            if engine.step == step: os.kill(os.getpid(), signal.SIGKILL)
-            return learn(self, batch, engine)
-        PerEarRecipe.update = dying
-        run(place, name, extra)
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join()
-    return process.exitcode
+scripts = Scripts("bigvgan", README)
 
 
 @pytest.fixture
@@ -117,9 +81,9 @@ def place(tmp_path, monkeypatch):
 
 def check_training(place):
     "True mels first, then both; validation never falls back to the training data."
-    said = run(place, "mel", SMALL + CHOOSE)
+    said = scripts.run(place, "mel", SMALL + CHOOSE)
     assert "g_00000004" in said and "no folders to validate on" not in said
-    said = run(place, "both", SMALL + " --stage1_checkpoint_path ./checkpoints/bigvgan_stage2 --load_stage1_checkpoint True")
+    said = scripts.run(place, "both", SMALL + " --stage1_checkpoint_path ./checkpoints/bigvgan_stage2 --load_stage1_checkpoint True")
     assert "no folders to validate on" in said
     for name in ("bigvgan_stage2", "bigvgan_scheduled"):
         out = place / "checkpoints" / name
@@ -151,18 +115,18 @@ def check_tensorboard(place):
 
 def check_killed(place):
     "Killed in the middle of a step and started again: the same bytes as undisturbed."
+    from spatialbook.vocoder.per_ear import PerEarRecipe
     dead = "--checkpoint_path ./checkpoints/dead"
     extra = f"{SMALL} --stage1_checkpoint_path ./checkpoints/bigvgan_stage2"
-    assert killed(place, "both", f"{extra} {dead}", 3) == -signal.SIGKILL
+    assert killed(PerEarRecipe, 3, scripts.run, place, "both", f"{extra} {dead}") == -signal.SIGKILL
     assert load_run(place / "checkpoints" / "dead", "last").state["step"] == 2
-    run(place, "both", f"{extra} {dead}")
+    scripts.run(place, "both", f"{extra} {dead}")
     whole, dead = (place / "checkpoints" / name for name in ("bigvgan_scheduled", "dead"))
-    files = [p.relative_to(whole) for p in sorted(whole.rglob("*.safetensors"))] + [Path("metrics.jsonl")]
-    assert len(files) >= 4 and all((whole / f).read_bytes() == (dead / f).read_bytes() for f in files)
+    assert same_bits(whole, dead, 4)
 
 
 def check_two_processes(place):
-    def child(): run(place, "mel", f"{SMALL} --max_steps 2 --checkpoint_path ./checkpoints/two")
+    def child(): scripts.run(place, "mel", f"{SMALL} --max_steps 2 --checkpoint_path ./checkpoints/two")
     launch(child, (), 2)
     out = load_run(place / "checkpoints" / "two", "last")
     assert out.state["world"] == 2 and out.state["step"] == 2 and (place / "checkpoints" / "two" / "bigvgan" / "g_00000002").exists()
@@ -171,8 +135,8 @@ def check_two_processes(place):
 def check_generation(place):
     head = StereoHead(HeadConfig(width=16, blocks=1))
     export_weights(dict(head=head), place / "head.safetensors", dict(config=asdict(head.config)))
-    run(place, "inference", "--checkpoint ./head.safetensors")
-    run(place, "mels", "--decoder per_ear")
+    scripts.run(place, "inference", "--checkpoint ./head.safetensors")
+    scripts.run(place, "mels", "--decoder per_ear")
     coherent, rate = read_audio(place / "generated" / "walk_2_0.00_binaural_generated.wav")
     alone, _ = read_audio(place / "generated_binaural_audio" / "walk_2_0.00_binaural.wav")
     frames = np.load(place / "generated_mels" / "left" / "val" / "walk_2_0.00.npy").shape[1]
@@ -199,17 +163,14 @@ REFUSED = [
 
 
 def check_refusals(place):
-    for name, extra, why in REFUSED:
-        with pytest.raises(SystemExit) as end, redirect_stderr(StringIO()) as said: run(place, name, extra)
-        line, = said.getvalue().strip().splitlines()
-        assert end.value.code == 2 and line.startswith("spatialbook: ") and why in line, line
+    for name, extra, why in REFUSED: assert why in refused(scripts.run, place, name, extra)
 
 
 def check_from_a_shell(place):
-    script, flags = words(place, "mel", "--config ./none.json")
-    done = subprocess.run([sys.executable, script, *flags], cwd=place, capture_output=True, text=True, timeout=120, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    script, flags = scripts.words(place, "mel", "--config ./none.json")
+    done = shell(sys.executable, script, *flags, cwd=place)
     assert done.returncode == 2 and done.stderr.startswith("spatialbook: ./none.json: is not a readable JSON"), done.stderr
-    assert all(len([line for line in s.read_text().splitlines() if line]) <= 3 for s in SCRIPTS.glob("*.py"))
+    assert scripts.are_short()
 
 
 def test_the_readme(place):

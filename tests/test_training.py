@@ -6,21 +6,18 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from helping import ROOT, same_bits, shell
 from torch import nn
 
 from spatialbook.checkpoints import load_run, read_folder, read_rows
 from spatialbook.core import SpatialbookError, guarded, parse_config
 from spatialbook.training import Recipe, TrainConfig, Trainer
-
-ROOT = Path(__file__).resolve().parents[1]
-os.environ["SPATIALBOOK_QUIET"] = "1"  # no progress bars
 
 
 @dataclass
@@ -79,22 +76,10 @@ def train(config):
     (Path(config.out) / f"rank{rank}.json").write_text(json.dumps(dict(world=world, state=state)))
 
 
-def run(*words, **kw):
-    env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1", PYTHONPATH=str(ROOT))
-    return subprocess.run(list(map(str, words)), env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, **kw)
-
-
 def flags(config):
     words = []
     for k in ("out", "max_steps", "batch_size", "eval_every", "save_every", "log_every", "ema", "schedule", "kill_step", "kill_save", "kill_rank"): words += [f"--{k}", getattr(config, k)]
     return [*words, "--trackers", ""]
-
-
-def same(a, b):
-    "Whether two runs left the same bits."
-    files = [p.relative_to(a) for p in sorted(Path(a).rglob("*.safetensors"))]
-    assert len(files) == 5
-    return all((a / f).read_bytes() == (b / f).read_bytes() for f in [*files, "metrics.jsonl"])
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +91,11 @@ def whole(tmp_path_factory):
 
 
 def test_killed_from_a_shell_and_started_again(whole, tmp_path):
-    killed = run(sys.executable, __file__, *flags(settings(tmp_path, kill_step=9)))
+    killed = shell(sys.executable, __file__, *flags(settings(tmp_path, kill_step=9)))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    again = run(sys.executable, __file__, *flags(settings(tmp_path)))
+    again = shell(sys.executable, __file__, *flags(settings(tmp_path)))
     assert again.returncode == 0, again.stderr
-    assert same(whole, tmp_path)
+    assert same_bits(whole, tmp_path, 5)
 
 
 def test_every_rename_of_a_save(whole, tmp_path):
@@ -122,12 +107,12 @@ def test_every_rename_of_a_save(whole, tmp_path):
         process.join()
         assert process.exitcode == -signal.SIGKILL
         train(settings(out))
-        assert same(whole, out), n
+        assert same_bits(whole, out, 5), n
 
 
 def launched(config):
     "Train in two processes, as the documentation says."
-    return run(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", ROOT / "configs" / "cpu2.yaml", "--main_process_port", 0, __file__, *flags(config))
+    return shell(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", ROOT / "configs" / "cpu2.yaml", "--main_process_port", 0, __file__, *flags(config))
 
 
 def test_two_processes_from_a_shell(tmp_path):
@@ -142,14 +127,14 @@ def test_two_processes_from_a_shell(tmp_path):
     assert launched(settings(killed, kill_step=9, kill_rank=1)).returncode != 0  # one of the two dies, the other cannot go on alone
     assert load_run(killed, "last").state["step"] == 8
     again = launched(settings(killed))
-    assert same(pair, killed), again.stderr
+    assert same_bits(pair, killed, 5), again.stderr
 
 
 def test_damage_is_one_line(tmp_path):
     train(settings(tmp_path))
     file = tmp_path / "last" / "net.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    again = run(sys.executable, __file__, *flags(settings(tmp_path)))
+    again = shell(sys.executable, __file__, *flags(settings(tmp_path)))
     assert again.returncode == 2
     line, = again.stderr.strip().splitlines()
     assert str(file) in line and "damaged" in line and "Delete" in line

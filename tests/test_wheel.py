@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helping import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "data" / "checkpoints" / "binaural" / "ours.safetensors"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 needs_weights = pytest.mark.skipif(not WEIGHTS.exists(), reason="chapter 1's weights are not in this checkout: data/checkpoints/binaural/ours.safetensors")

@@ -6,13 +6,13 @@
 __all__ = ['CHOICES', 'IDLE', 'FIXED', 'DEAD', 'AmbiConfig', 'check_settings', 'settings']
 
 # %% ../../nbs/ambisonics/05b_settings.ipynb #878aec78
-import sys
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ..core import SpatialbookError, config_parser
-from ..recipe import TrainConfig
+from ..core import SpatialbookError, typed_flags
+from ..recipe import TrainConfig, check_flags, refusal
 
 # %% ../../nbs/ambisonics/05b_settings.ipynb #76d0b2e7
 @dataclass
@@ -99,14 +99,8 @@ def check_settings(
     typed=(),  # names of the flags that the user gave
 ):
     "Raise SpatialbookError for a value that is not offered or a flag that could do nothing; warn of flags that are dead in the original."
-    refuse = lambda name, why: SpatialbookError(f"--{name} {getattr(config, name)} is refused: {why}")
-    for name, some in CHOICES.items():
-        if getattr(config, name) not in some: raise refuse(name, f"choose {', '.join(some)}")
-    for names, (idle, why) in IDLE.items():
-        for name in names:
-            if name in typed and idle(config): raise refuse(name, why)
-    for name, (value, why) in FIXED.items():
-        if getattr(config, name) != value: raise refuse(name, f"only {value}; {why}")
+    check_flags(config, typed, CHOICES, IDLE, FIXED)
+    refuse = partial(refusal, config)
     for name in DEAD:
         if name in typed: warnings.warn(f"--{name} is read and never used by the original; it does nothing here, either", stacklevel=2)
     if "gpu" in typed: warnings.warn("--gpu: the engine takes the devices that are visible; choose one by CUDA_VISIBLE_DEVICES", stacklevel=2)
@@ -125,14 +119,7 @@ def settings(
     prog: str = "spatialbook ambisonics train",
 ) -> AmbiConfig:
     "The settings of a command line: `[DB_DIR [MODEL_DIR]] --flags`."
-    words, folders = list(sys.argv[1:] if argv is None else argv), []
-    while words and not words[0].startswith("-") and len(folders) < 2: folders.append(words.pop(0))
-    for flag, folder in zip(("--data", "--out"), folders): words += [flag, folder]
-    parser = config_parser(AmbiConfig, prog)
-    parser.usage = f"{prog} [DB_DIR [MODEL_DIR]] [flags]"
-    parser.set_defaults(**{f.name: None for f in fields(AmbiConfig)})
-    typed = {k: v for k, v in vars(parser.parse_args(words)).items() if v is not None}
-    flat = lambda v: tuple(x for part in v for x in (part if isinstance(part, (tuple, list)) else (part,)))
-    config = AmbiConfig(**{k: flat(v) if isinstance(v, list) else v for k, v in typed.items()})
+    typed = typed_flags(AmbiConfig, argv, f"{prog} [DB_DIR [MODEL_DIR]]", ("data", "out"))
+    config = AmbiConfig(**typed)
     check_settings(config, typed)
     return config

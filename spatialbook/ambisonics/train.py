@@ -25,7 +25,7 @@ from .net2018 import BEFORE, BLOCK, INPUT, Net2018, _look
 from .settings import AmbiConfig, settings
 from ..audio import istft, stft
 from ..core import SpatialbookError, guarded, mirror_audio, seed_of
-from ..recipe import Recipe
+from ..recipe import Recipe, tell
 from ..space import rotate_foa
 from ..training import Trainer
 
@@ -233,8 +233,7 @@ def train(config: AmbiConfig) -> dict:
 @guarded
 def main(argv=None, prog: str = "spatialbook ambisonics train"):
     "Train from the command line."
-    done = train(settings(argv, prog))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(train(settings(argv, prog)))
 
 
 def train_seed(argv=None):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .data import read_list
+from .data import file_of, read_list
 from .detections import Detections, plain_id, read_detections, table
 from .examine import DOUBTFUL, WRONG, Finding, Item, examine, reason, same_place
 from .realbinaural import parse_name, read_segments
@@ -74,12 +74,11 @@ def _entries(path: Path, real: bool) -> tuple:  # of (sound, video, duration), a
 def _item(root: Path, real: bool, sound: str, video, duration: float) -> Item:
     "Where everything of a clip lies, found by its name."
     name = plain_id(sound)
-    first = lambda paths, there: next((p for p in paths if there(p)), None)
-    if real: sounds, folders, rate = [root / "processed" / "binaural_audios_22050Hz" / f"{name}.wav"], [root / "processed" / "frames" / name], None
-    else: sounds, folders, rate = [Path(sound)] + [root / f / f"{name}{s}" for f in ("binaural_audios", "audio/binaural") for s in (".wav", ".flac")], [root / "frames" / f"{name}.mp4", root / "frames" / name], 10.0
-    films = ([Path(video)] if video else []) + [root / f / f"{plain_id(video or name)}{s}" for f in ("videos", "video") for s in (".mp4", ".mkv", ".mov")]
+    folders, rate = ([root / "processed" / "frames" / name], None) if real else ([root / "frames" / f"{name}.mp4", root / "frames" / name], 10.0)
+    heard = file_of(root, f"processed/binaural_audios_22050Hz/{name}.wav" if real else sound, [] if real else [f"{f}/{name}{s}" for f in ("binaural_audios", "audio/binaural") for s in (".wav", ".flac")])
+    film = file_of(root, video or f"{name}.mp4", [f"{f}/{plain_id(video or name)}{s}" for f in ("videos", "video") for s in (".mp4", ".mkv", ".mov")])
     boxes = root / "detections" / f"{name}.npz"
-    return Item(name, first(sounds, Path.is_file), first(folders, Path.is_dir), first(films, Path.is_file), boxes if boxes.is_file() else None, rate, duration)
+    return Item(name, heard, next((f for f in folders if f.is_dir()), None), film, boxes if boxes.is_file() else None, rate, duration)
 
 # %% ../../nbs/binaural/00c_check.ipynb #d2b94a09
 def leaks(
@@ -181,8 +180,7 @@ class CheckConfig:
 @guarded
 def main(argv=None):
     "`spatialbook binaural check-data DIR`"
-    words = list(sys.argv[1:] if argv is None else argv)
-    config = parse_config(CheckConfig, ["--data", *words] if words and not words[0].startswith("-") else words, "spatialbook binaural check-data DIR")
+    config = parse_config(CheckConfig, argv, "spatialbook binaural check-data DIR", ("data",))
     report = audit(config.data, config.processes or None, max(0, config.n))
     if config.out:
         with atomic_path(config.out) as temporary: temporary.write_text(json.dumps(report, indent=1))

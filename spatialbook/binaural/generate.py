@@ -57,7 +57,7 @@ def save(
     story: dict,  # how it came to be: command, seed, minutes, ...
 ):
     "Write a system and its story."
-    config = {k: getattr(model.config, k) for k in ("dim", "mults", "width", "objective", "data", "scenes")}
+    config = {k: getattr(model.config, k) for k in ("dim", "mults", "width", "objective", "data", "scenes", "encoder", "pretrained_frame")}
     export_weights(dict(unet=model.unet, projection=model.projection), path, dict(story, chapter="binaural", config=config, draw=vars(model.draw)), half=True)
 
 

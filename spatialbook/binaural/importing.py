@@ -231,8 +231,7 @@ def _write(path: Path, rows: list):
 @guarded
 def main(argv=None):
     "`spatialbook binaural import-data DIR --out CORPUS`"
-    words = list(sys.argv[1:] if argv is None else argv)
-    config = parse_config(ImportConfig, ["--data", *words] if words and not words[0].startswith("-") else words, "spatialbook binaural import-data DIR")
+    config = parse_config(ImportConfig, argv, "spatialbook binaural import-data DIR", ("data",))
     report = import_films(config)
     for film, why in report["refused"].items(): print(f"left out  {film}: {why}")
     print(f"{report['clips']} clips ({report['seconds']:.0f} s) from {report['films'] - len(report['refused'])} of {report['films']} films, {report['scenes']} scenes: " + ", ".join(f"{n} {s}" for s, n in report["splits"].items()))

@@ -20,7 +20,7 @@ from .features import Prepared
 from .sets import training_sets
 from ..checkpoints import export_weights, load_trained
 from ..core import Clip, SpatialbookError, guarded, parse_config, progress, shipped
-from ..recipe import Recipe, TrainConfig
+from ..recipe import Recipe, TrainConfig, tell
 from ..sound import resample
 from ..training import Trainer
 
@@ -173,8 +173,7 @@ def main(argv=None):
     config = parse_config(Mono2BinauralConfig, argv, "spatialbook binaural train-baseline")
     train, validation, *_ = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16", config.split_set, config.frame_rate)
     sets = [[at_16_khz(clip) for clip in progress(clips, "to 16 kHz")] for clips in (train, validation)]
-    done = Trainer(Mono2BinauralRecipe(config), config).fit(EarWindows(sets[0]), EarWindows(sets[1], train=False))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(Trainer(Mono2BinauralRecipe(config), config).fit(EarWindows(sets[0]), EarWindows(sets[1], train=False)))
 
 # %% ../../nbs/binaural/06b_mono2binaural.ipynb #21b471c5
 def save(

@@ -18,25 +18,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..audio import MEL_BANDS, MEL_SILENCE, mel_spectrogram
-from .features import look, stack_tokens, window_tokens
+from .features import check_eyes, eyes_of, look, stack_tokens, window_tokens
 from .generate import Binaural, Draw, listen_to
 from .interaural import apply_ratio
 from .samplers import Objective, sample
-from .seed_flags import FIXED, SeedFlags, corpus_of, output_name, remembered, typed_flags
+from .seed_flags import FIXED, SeedFlags, corpus_of, output_name, remembered, whole_paths
 from .seed_recipe import few, joined, networks, read_pth
-from .seed_train import in_ranks, processes
+from .seed_train import check_objective, in_ranks, processes, told_by
 from .train import SCALE, BinauralConfig, first_guess
 from .unet import Tokens
 from ..checkpoints import fill
-from ..core import Clip, SpatialbookError, atomic_path, guarded, progress, torch_generator
+from ..core import Clip, SpatialbookError, atomic_path, guarded, progress, torch_generator, typed_flags
 
 # %% ../../nbs/binaural/12_seed_generate.ipynb #bebc8f0c
-ENCODERS = {1280: "efficientnet", 768: "clip", 384: "dino"}  # by the channels of their maps
+ENCODERS = {1280: "efficientnet", 512: "resnet18", 768: "clip", 384: "dino"}  # by the channels of their maps
 
 
 def load_pth(
     weights_unet, weights_frame,  # .pth
     draw: Draw = Draw(),
+    objective: str = "v",  # what the network was asked for, of which the files say nothing
 ) -> tuple:  # Binaural, the name of its encoder
     "A system from the files of a training. Raises SpatialbookError when they are of something else, or of two different trainings' shapes."
     unet, frame = read_pth(weights_unet), read_pth(weights_frame)
@@ -44,12 +45,12 @@ def load_pth(
         dim, levels = unet["stem.weight"].shape[0], sum(k.startswith("downs.") and k.endswith(".conv2.weight") for k in unet)
         mults = tuple(unet[f"downs.{i}.conv2.weight"].shape[0] // dim for i in range(levels))
         channels, width = len(frame["projection.mean"]), frame["tokens.look.weight"].shape[0]
-    except KeyError as error: raise SpatialbookError(f"is not a network of this book ({error} is missing)", weights_unet, "Give files written by the training scripts here; those of the original belong to `binaural.published_weights.load_published`") from None
-    model = Binaural(BinauralConfig(dim=dim, mults=mults, width=width), draw)
+    except KeyError as error: raise SpatialbookError(f"is not a network of this book ({error} is missing)", weights_unet, "Give files written by the training scripts here") from None
+    if channels not in ENCODERS: raise SpatialbookError(f"was made for a map of {channels} channels, which no encoder here has", weights_frame)
+    model = Binaural(BinauralConfig(dim=dim, mults=mults, width=width, objective=objective), draw)
     net_unet, net_frame = networks(model.config.unet(), channels)
     model.unet = joined(fill(net_unet, unet, weights_unet, "unet"), fill(net_frame, frame, weights_frame, "frame"))
-    model.projection = net_frame.projection
-    if channels not in ENCODERS: raise SpatialbookError(f"was made for a map of {channels} channels, which no encoder here has", weights_frame)
+    model.projection, net_frame.projection.net = net_frame.projection, ENCODERS[channels]
     return model.eval().requires_grad_(False), ENCODERS[channels]
 
 # %% ../../nbs/binaural/12_seed_generate.ipynb #f624976a
@@ -109,11 +110,10 @@ class SeedTestFlags(SeedFlags):
     output_dir_right: str = ""  # another folder for the right ear
     ground_truth: bool = False  # write the true mels instead, under the same names; needs no weights
     noise_gate: float = 0.0  # dB under the loudest frame below which both ears become silence; 0 = no gate
-    recorded_mono: bool = True  # RealBinaural: hear the recorded mono where there is one, else the mean of the ears
 
 
 NEEDED = ("id mode ckpt list_train list_val list_test split data_root dir_frames dir_det_pos max_missing num_gpus gpu_ids audLen num_frames max_sources vidRate weights_unet weights_frame "
-          "num_sample_timesteps seed num_val batch_size_per_gpu arch_frame").split()  # flags of training that mean something here, or are fixed
+          "num_sample_timesteps seed num_val batch_size_per_gpu arch_frame pretrained_frame recorded_mono objective").split()  # flags of training that mean something here, or are fixed
 
 
 def generate_flags(
@@ -121,7 +121,7 @@ def generate_flags(
     argv=None,
 ) -> tuple:  # flags, {subfolder: list}, folder of the run or None
     "The flags of a generation, and the lists it is about."
-    typed = typed_flags(SeedTestFlags, argv, f"test_{corpus}.py")
+    typed = whole_paths(typed_flags(SeedTestFlags, argv, f"test_{corpus}.py"))
     typed["id"] = typed.get("id") or corpus
     own = {f.name for f in fields(SeedTestFlags)} - {f.name for f in fields(SeedFlags)}
     idle = [k for k in typed if k not in own and k not in NEEDED and k not in FIXED and typed[k] != SeedTestFlags.__dataclass_fields__[k].default]
@@ -196,8 +196,12 @@ def generate_mels(
     said, model, net = processes(flags).split(",")[0], None, ""
     if not flags.ground_truth:
         files = [weights_of(flags, run, name) for name in ("unet", "frame")]
-        model, net = load_pth(*files, Draw(steps=flags.num_sample_timesteps, seed=flags.seed, batch=flags.batch_size_per_gpu))
-        if flags.arch_frame != net: raise SpatialbookError(f"was trained with --arch_frame {net}, not {flags.arch_frame}", files[1])
+        model, net = load_pth(*files, Draw(steps=flags.num_sample_timesteps, seed=flags.seed, batch=flags.batch_size_per_gpu), flags.objective)
+        if flags.arch_frame != net: raise SpatialbookError(f"was trained with --arch_frame {net}, not {flags.arch_frame}", files[1], f"Give --arch_frame {net}")
+        net = model.projection.net = eyes_of(flags.arch_frame, flags.pretrained_frame)
+        for file in files:
+            if told := told_by(file.parent): check_eyes(told.get("encoder", "efficientnet"), net, file)
+        check_objective(files[0], flags.objective)
         print(f"weights: {files[0]}, {files[1]}")
     work = []
     for below, listing in lists.items():

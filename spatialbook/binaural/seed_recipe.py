@@ -19,8 +19,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..audio import MEL_HOP, mel_spectrogram, normalize_mel
-from .diffusion import Cosine, add_noise, into_disc, velocity
-from .features import LOUDNESS, MARGIN, Projection, Seen, stack_tokens, window_tokens
+from .diffusion import Cosine, into_disc
+from .features import LOUDNESS, MARGIN, Projection, Seen, called, stack_tokens, window_tokens
 from .interaural import apply_ratio, ratio_of
 from .seed_flags import SeedFlags
 from .train import SCALE, BinauralConfig, BinauralRecipe, Windows, first_guess, unexplained
@@ -40,8 +40,8 @@ class SeedRun(BinauralConfig):
     window: int = 80  # mel frames
     pictures: int = 5  # of a window
     things: int = 4  # in a picture
-    encoder: str = "efficientnet"  # what looks at pictures
-    loss: str = "l1"  # of the velocity: l1 or l2
+    recorded: bool = False  # hear the recorded mono where there is one
+    loss: str = "l1"  # of what the network is asked for: l1 or l2
     weighted: bool = True  # loud cells count more
     levels: int = 1000  # of noise
     beta1: float = 0.9  # of AdamW
@@ -58,13 +58,15 @@ def run_of(
     corpus: str,  # fairplay or realBinaural
     flags: SeedFlags,
     n: int, validation: int,  # clips
+    net: str = "efficientnet",  # who looks, from `eyes_of`
 ) -> SeedRun:
     "Settings of the trainer."
     batch = flags.num_gpus * flags.batch_size_per_gpu
     steps = lambda passes: max(1, round(passes * n / batch))
     return SeedRun(out=str(Path(flags.ckpt) / flags.id), data=corpus, scenes=n, validation=validation, dim=flags.num_channels, width=3 * flags.num_channels, lr=flags.lr_unet, lr_frame=flags.lr_frame,
                    weight_decay=flags.weight_decay, beta1=flags.beta1, blind=0.1, grid=0.0, recast=0.0, who=0.0, loss=flags.loss, weighted=bool(flags.weighted_loss), levels=flags.num_train_timesteps,
-                   decay=flags.decay_factor, decay_every=flags.learning_rate_decrease_itr, window=flags.window(), pictures=flags.num_frames, things=flags.max_sources, encoder=flags.arch_frame,
+                   decay=flags.decay_factor, decay_every=flags.learning_rate_decrease_itr, window=flags.window(), pictures=flags.num_frames, things=flags.max_sources, encoder=called(net), pretrained_frame=net.partition(":")[2],
+                   objective=flags.objective, recorded=corpus == "realBinaural" and flags.recorded_mono,
                    epochs=flags.num_epoch, max_minutes=0.0, batch_size=batch, schedule="constant", warmup=flags.warmup_steps, grad_clip=flags.max_grad_norm, seed=flags.seed, workers=flags.workers,
                    log_every=flags.disp_iter, eval_every=steps(flags.eval_epoch), save_every=min(steps(flags.eval_epoch), max(steps(1), 50)), trackers=(), shown=flags.num_vis,
                    flags={k: v for k, v in asdict(flags).items() if k not in ("mode", "ckpt")})
@@ -87,13 +89,15 @@ class Crops(Windows):
     def __getitem__(self, i):
         c, coin = self.config, torch.rand(4).tolist() if self.train else [1.0, 1.0, 0.5, 0.5]
         ears, tokens = self.natural(i, False)
-        ears, start = ears.sum(0), round(coin[2] * max(0, ears.shape[-1] // MEL_HOP - c.window))
+        ears, mono = ears.sum(0), self.clips[i].mono
+        heard = torch.cat([ears, ears.mean(0, keepdim=True) if mono is None else mono.float()])  # left, right, and what the network is given
+        start = round(coin[2] * max(0, ears.shape[-1] // MEL_HOP - c.window))
         if coin[0] < c.blind: tokens = self.unseen(i, tokens, False, 1.0)
         tokens, rate = window_tokens(tokens, start / c.unet().frame_rate, c.window / c.unet().frame_rate, c.pictures), 10 ** (0.6 * coin[3] - 0.3)
-        if coin[1] < 0.5: ears, tokens = ears.flip(0), tokens.mirrored()
-        ears = cut_window(ears, start, c.window)
-        ears = ears * (rate * LOUDNESS / ears.mean(0).square().mean().sqrt().clamp_min(1e-5))
-        return dict(ears=ears, tokens=self.blurred(tokens) if self.train else tokens, blind=coin[0] < c.blind)
+        if coin[1] < 0.5: heard, tokens = heard[[1, 0, 2]], tokens.mirrored()
+        heard = cut_window(heard, start, c.window)
+        heard = heard * (rate * LOUDNESS / heard[2].square().mean().sqrt().clamp_min(1e-5))
+        return dict(ears=heard[:2], mono=heard[2:], tokens=self.blurred(tokens) if self.train else tokens, blind=coin[0] < c.blind)
 
 # %% ../../nbs/binaural/10e_seed_recipe.ipynb #ebb2482a
 def cut_window(
@@ -108,11 +112,12 @@ def cut_window(
 
 def collate_windows(items: list) -> dict:
     "A batch for `SeedRecipe`."
-    tokens, ears, inside = stack_tokens([item["tokens"] for item in items]), torch.stack([item["ears"] for item in items]), slice(MARGIN, -MARGIN)
+    tokens, inside = stack_tokens([item["tokens"] for item in items]), slice(MARGIN, -MARGIN)
+    ears, mono = (torch.stack([item[name] for item in items]) for name in ("ears", "mono"))
     ratio, energy = (x[..., inside] for x in ratio_of(ears))
     ratio = ratio * ~torch.tensor([item["blind"] for item in items])[:, None, None, None]
-    mel = normalize_mel(mel_spectrogram(ears.mean(-2, keepdim=True)))[..., inside]
-    return dict(ears=ears, mel=mel, ratio=ratio, energy=energy / energy.mean((1, 2), keepdim=True).clamp_min(1e-12), tokens=(tokens.features, tokens.motion, tokens.position, tokens.mask, tokens.time))
+    mel = normalize_mel(mel_spectrogram(mono))[..., inside]
+    return dict(ears=ears, mono=mono, mel=mel, ratio=ratio, energy=energy / energy.mean((1, 2), keepdim=True).clamp_min(1e-12), tokens=(tokens.features, tokens.motion, tokens.position, tokens.mask, tokens.time))
 
 # %% ../../nbs/binaural/10e_seed_recipe.ipynb #253892b7
 class Sight(nn.Module):
@@ -153,6 +158,8 @@ def read_pth(path) -> dict:
     try: weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception: raise SpatialbookError("is not a file of weights", path, "Give a .pth written by these scripts") from None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()): raise SpatialbookError("is not a plain state dict", path, "Give a .pth written by these scripts")
+    if any("net_unet." in k for k in weights): raise SpatialbookError("holds weights of the published network. It sees by a vector of 512 numbers that their CLIP and the heads in frame_*.pth make of the pictures; those are not part of this book, so that no command line can run it", path,
+                                                                     "The command lines run our network. With a vector `sight` (B, 512) of your own: `draw_mels(load_published(path), mono, sight)`, of binaural.mels and binaural.published_weights")
     return weights
 
 # %% ../../nbs/binaural/10e_seed_recipe.ipynb #95b3dd14
@@ -187,21 +194,23 @@ class SeedRecipe(BinauralRecipe):
         level = self.noise.level(torch.randint(self.noise.steps, (len(truth),), device=truth.device)).to(truth)
         level = torch.where(mean, torch.ones_like(level), level)
         noise = torch.randn_like(truth) * ~mean[:, None, None, None]
-        v = unet(add_noise(truth / SCALE, noise, level), level, batch["mel"], tokens).float()
-        wrong, cell = v - velocity(truth / SCALE, noise, level), energy.sqrt()[:, None]
+        alpha, sigma = self.objective.path(level)
+        noisy = alpha * truth / SCALE + sigma * noise
+        said = unet(noisy, level, batch["mel"], tokens).float()
+        wrong, cell = said - self.objective.target(truth / SCALE, noise, level), energy.sqrt()[:, None]
         draw = ((wrong.abs() if c.loss == "l1" else wrong.square()) * cell / cell.mean().clamp_min(1e-8)).mean((1, 2, 3))
-        left, _ = unexplained(into_disc(-SCALE * v), truth, energy)
+        left, _ = unexplained(into_disc(SCALE * self.objective.clean(noisy, said, level)), truth, energy)
         share = lambda x, which: (x * which).sum() / which.sum().clamp_min(1)
         losses = dict(mean=share(left, mean), draw=share(draw, ~mean))
         return dict(loss=2 * losses["mean"] + losses["draw"], **losses)
 
     def mels(self, batch) -> tuple:  # `(B, 2, 80, T)` of the answer, and of the truth
         guess = F.pad(first_guess(self.modules["unet"], batch["mel"], Tokens(*batch["tokens"])).float(), (MARGIN, MARGIN, 0, 0), mode="replicate")
-        return tuple(mel_spectrogram(ears)[..., MARGIN:-MARGIN] for ears in (apply_ratio(batch["ears"].mean(1), guess), batch["ears"]))
+        return tuple(mel_spectrogram(ears)[..., MARGIN:-MARGIN] for ears in (apply_ratio(batch["mono"][:, 0], guess), batch["ears"]))
 
     def validation_step(self, batch):
         answer, truth = self.mels(batch)
-        mono = mel_spectrogram(batch["ears"].mean(1, keepdim=True))[..., MARGIN:-MARGIN]
+        mono = mel_spectrogram(batch["mono"])[..., MARGIN:-MARGIN]
         norm = lambda x: x.square().sum((1, 2, 3)).sqrt()
         return dict(mel_l2=norm(answer - truth), mono=norm(mono - truth))
 

@@ -7,7 +7,7 @@ __all__ = ['BinauralConfig', 'Windows', 'shares', 'collate', 'BinauralRecipe', '
 
 # %% ../../nbs/binaural/06_train.ipynb #83fa7822
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,13 +19,13 @@ from torch.utils.data import Dataset
 
 from ..audio import bins_to_bands, stft
 from .diffusion import Cosine, into_disc
-from .features import LOUDNESS, MARGIN, WINDOW, Seen, cut_ears, heard, stack_tokens, window_tokens
+from .features import LOUDNESS, MARGIN, WINDOW, Seen, called, check_eyes, cut_ears, eyes_of, heard, stack_tokens, window_tokens
 from .losses import SCALE, drawn_error, first_guess, level_error, misjudged, unexplained
 from .samplers import Objective
 from .sets import projection_of, training_sets
 from .unet import OBJECTIVES, BinauralUNet, Tokens, UNetConfig
 from ..core import SpatialbookError, atomic_path, guarded, parse_config, seed_of
-from ..recipe import Recipe, TrainConfig, draws
+from ..recipe import Recipe, TrainConfig, draws, tell
 from ..scenes.stage import NOISE
 from ..training import Trainer
 
@@ -39,6 +39,8 @@ class BinauralConfig(TrainConfig):
     frame_rate: float = 0.0  # of a corpus: pictures a second on disk; 0 = 10 for FAIR-Play, measured for RealBinaural
     scenes: int = 2000  # simulated scenes of each tier to train on
     validation: int = 48  # simulated scenes of each tier to validate on
+    encoder: str = field(default="efficientnet", metadata=dict(choices=("efficientnet", "resnet18", "clip", "dino")))  # what looks at pictures; efficientnet is the one with weights here
+    pretrained_frame: str = ""  # its weights: a file (a folder for clip and dino), or the name of an asset; its own when empty
     dim: int = 32  # channels of the finest level
     mults: tuple = (1, 2, 4)  # channels of each level, in units of dim
     width: int = 96  # width of the tokens inside attention
@@ -57,6 +59,7 @@ class BinauralConfig(TrainConfig):
     warmup: int = 200  # steps over which the learning rate rises from 0
     max_minutes: float = 40.0  # stop after so many minutes, those before a resume included; 0 = no limit
     processes: int = 0  # that prepare clips; 0 = one a core
+    free = [*TrainConfig.free, "pretrained_frame"]  # the file may move; which it is stands in `encoder`
 
     def unet(self) -> UNetConfig:
         "The network of this configuration."
@@ -236,12 +239,14 @@ def main(argv=None):
     config = parse_config(BinauralConfig, argv, "spatialbook binaural train")
     if config.init_from and objective_of(config.init_from) != config.objective:
         raise SpatialbookError(f"was asked for {objective_of(config.init_from)}, this run asks for {config.objective}", config.init_from, f"Give --objective {objective_of(config.init_from)}")
-    begun = config.out if (Path(config.out) / "projection.safetensors").exists() else config.init_from  # its weights know things by these directions and no others
-    train, validation, projection, empty = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16", config.split_set, config.frame_rate,
-                                                            projection_of(begun) if begun else None)
+    net = eyes_of(config.encoder, config.pretrained_frame)
+    config = replace(config, encoder=called(net), pretrained_frame=net.partition(":")[2])
+    begun = config.out if (Path(config.out) / "config.json").exists() else config.init_from  # its weights know things by these directions and no others
+    given = projection_of(begun) if begun else None
+    if given: check_eyes(called(given.net), net, begun)
+    train, validation, projection, empty = training_sets(config.data, config.scenes, config.validation, config.processes or None, config.precision == "bf16", config.split_set, config.frame_rate, given, net)
     with atomic_path(Path(config.out) / "projection.safetensors") as temporary: save_file(projection.state_dict(), temporary)
-    done = Trainer(BinauralRecipe(config), config).fit(Windows(train, config, empty), Windows(validation, config, train=False))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(Trainer(BinauralRecipe(config), config).fit(Windows(train, config, empty), Windows(validation, config, train=False)))
 
 # %% ../../nbs/binaural/06_train.ipynb #7ff58df7
 #| eval: false

@@ -19,10 +19,10 @@ from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor
 
 from ..core import SpatialbookError, guarded, parse_config, progress, shipped, torch_generator
-from .data import BatVision, version_of
+from .data import BatVision, there_and_back
 from .metrics import BETTER, METRICS, PROTOCOLS, depth_errors, location_interval, to_size
-from .prepare import embedded
-from .settings import DEEPEST
+from .prepare import SAMPLES, embedded
+from .settings import DEEPEST, check_corpus, corpus_of
 from .ship import Listener, load
 from .systems import first_echo
 from ..scenes.echo import GENERATOR_VERSION
@@ -146,8 +146,9 @@ CLAIMED = ("reference", "base_residual", "adabins_distilled")  # further rows, w
 @dataclass
 class EvaluateConfig:
     "Compare depth networks with baselines and controls."
-    data: str = "embedded"  # 'embedded' (simulated rooms), or the folder of a corpus
-    dataset: str = ""  # layout of the corpus: batvisionv1 or batvisionv2 (the default with a folder)
+    data: str = "embedded"  # 'embedded' (simulated rooms), or a folder in the layout of --dataset
+    dataset: str = ""  # batvisionv1, batvisionv2 or embedded; what the folder tells where one is given
+    dataset_path: str = ""  # folder of the corpus, the same as --data
     split: str = "test"  # val, test; embedded also rooms, heads
     n: int = 300  # clips; 0 = all of a corpus
     out: str = "data/runs/depth_scores"  # folder for scorecard.json, clips.json, scorecard.png; valid05/ below it
@@ -159,6 +160,9 @@ class EvaluateConfig:
     trained_hfov: float = 90.0  # degrees the camera of the training saw; 90 in simulated rooms
     batch: int = 20  # clips at once
     workers: int = 0  # processes that simulate rooms; 0 = one a core
+
+    def __post_init__(self):
+        self.data, self.dataset = corpus_of(self.data, self.dataset, self.dataset_path)
 
 
 def evaluate(
@@ -196,8 +200,9 @@ def main(argv=None):
     import matplotlib.pyplot as plt
     config = parse_config(EvaluateConfig, argv, "spatialbook depth evaluate")
     if config.scale not in ("none", "median"): raise SpatialbookError(f"--scale {config.scale} is refused: choose none or median")
+    check_corpus(config)
     nets = listeners(config)
-    items = judged_on(config, nets[0])
+    items = judged_on(config, nets)
     cards, said = evaluate(items, nets, config)
     for protocol, card in cards.items(): print(f"\n{config.data}, {config.split}, {protocol}: {card.n} clips\n{card.table().T.to_string()}")
     print("\n".join(f"{k}: {round(v, 3) if isinstance(v, float) else v}" for k, v in said.items()) + f"\n\n{EXPECTED}")
@@ -205,16 +210,20 @@ def main(argv=None):
     figure.savefig(Path(config.out) / "scorecard.png", dpi=110); plt.close(figure)
 
 
-def judged_on(config: EvaluateConfig, ours: Listener):
+def judged_on(
+    config: EvaluateConfig,
+    nets: tuple,  # from `listeners`
+):  # items
     "What is judged on. Says aloud what does not fit together."
-    where = config.data if config.data == "embedded" else f"batvisionv{version_of(config.data)}"
+    ours, where, held = nets[0], config.dataset, SAMPLES if config.dataset == "embedded" else there_and_back(DEEPEST[config.dataset])
     if where != ours.config.dataset:
         print(f"trained on {ours.config.dataset}, judged on {where}\n"
               f"- depth: an answer is never deeper than {ours.config.max_depth:g} m, the truth may reach {DEEPEST[where]:g} m; " + ("each answer is scaled to the truth's median" if config.scale == "median" else "nothing is rescaled (--scale median does it)") + "\n"
+              f"- sound: the network hears {1000 * ours.config.samples / 44100:.1f} ms, as in its training; " + (f"a recording of this corpus has {1000 * held / 44100:.1f}" if where == "embedded" else f"this corpus is published with {1000 * held / 44100:.1f}") + "\n"
               f"- field of view: " + (f"answers for {config.trained_hfov:g} degrees are reframed to {config.hfov:g}" if config.hfov else "taken to be the same, which nobody has checked (--hfov, --trained_hfov)"))
     if config.data == "embedded": return embedded(config.split, config.n, config.workers or None)
-    items = BatVision(config.data, config.split, (256, 256), protocol=ours.config.protocol, hold_out=ours.config.hold_out)
-    if config.dataset not in ("", f"batvisionv{items.version}"): raise SpatialbookError(f"is laid out as BatVision V{items.version}, and --dataset says {config.dataset}", config.data)
+    longest = max(net.config.samples for net in (ours, *([nets[1]] if nets[1] else []), *nets[2].values()))
+    items = BatVision(config.data, config.split, (256, 256), protocol=ours.config.protocol, hold_out=ours.config.hold_out, samples=max(held, longest))
     if config.n: items.rows = items.rows[:config.n]
     return items
 

@@ -32,6 +32,7 @@ def listened(
     grid: int = 16,  # reference: rows and columns of the places that are asked
 ) -> tuple:  # `(2, T, rows, cols)`: weight of each moment of the left and right ear for each ray, adds up to 1 over both; `(T,)` ms
     "Attention in time. Raises SpatialbookError for a network without attention."
+    waves = model.hears(waves)
     x, front = features(waves[None], model.net.front), model.net.front
     if model.config.model == "ours":
         w = model.net.look(x)[0].mean(0)
@@ -163,8 +164,9 @@ def main(argv=None):
     config = parse_config(DemoConfig, argv, "spatialbook depth demo")
     model, items = load(config.checkpoint or None), embedded("test", config.n)
     waves, truth = items.waves.float(), items.depth / 1000
-    said, out = model(waves), Path(config.out)
-    errors = {k: depth_errors(z, truth)["mae"] for k, z in dict(said=said, mean_map=model.mean_map.expand_as(said)).items()}
+    size, out = tuple(truth.shape[-2:]), Path(config.out)
+    said = to_size(model(waves), size)
+    errors = {k: depth_errors(z, truth)["mae"] for k, z in dict(said=said, mean_map=to_size(model.mean_map[None], size).expand_as(said)).items()}
     for i, name in enumerate(items.names): print(f"{name}: {errors['said'][i]:.2f} m off, the mean of all rooms {errors['mean_map'][i]:.2f} m")
     pictures = dict(depth=depth_figure(said, truth, items.names))
     if model.config.model in ("ours", "reference"): pictures["echoes"] = show_rays(model, items[0], [(24, 10), (30, 54), (56, 32)])

@@ -53,7 +53,7 @@ class UNet(nn.Module):
     "BatVision's baseline: `(B, 2, S, S)` -> depth in metres `(B, 1, S, S)`, with S = 2 ** levels or a multiple."
     def __init__(self, base: int = 24, levels: int = 6, max_depth: float = 12.0, front: FrontEnd = None, inputs: int = 2):
         super().__init__()
-        self.front, self.max_depth = front or FrontEnd("legacy", size=2**levels), max_depth
+        self.front, self.max_depth = front or FrontEnd("legacy", size=2**levels, norm="none"), max_depth
         width = [min(base << i, 8 * base) for i in range(levels)]
         norm = lambda n: [nn.BatchNorm2d(n)]
         self.downs = nn.ModuleList(nn.Sequential(*([nn.LeakyReLU(0.2)] if i else []), nn.Conv2d(width[i - 1] if i else inputs, width[i], 4, 2, 1, bias=False), *(norm(width[i]) if 0 < i < levels - 1 else [])) for i in range(levels))
@@ -84,18 +84,20 @@ def depth_model(
     cues: tuple = CUES,  # ours: what it hears
     compress: bool = True,  # ours: undo the sweep, where it is known
     columns: int = 192,  # ours: moments of 0.36 ms
+    norm: str = "",  # published spectrograms: none or log_minmax; when empty none for unet, as BatVision, and log_minmax for the rest, as the binaural-attention code
 ) -> nn.Module:
     "A network by name, with `.front`. Raises SpatialbookError for an unknown name."
     side = max(size)
+    front = FrontEnd("legacy", size=side, norm=norm or ("none" if name == "unet" else "log_minmax"))
     if name == "ours":
         rays = base or 64
         return RayNet(ModelConfig(FrontEnd(cues=tuple(cues), compress=compress, frames=columns), tuple(size), max_depth=max_depth, rays=rays, width=2 * rays, coarse=-(-5 * rays // 16) * 8))
     if name == "unet":
         if side & (side - 1) or len(set(size)) > 1: raise SpatialbookError(f"the U-Net cannot make a map of {size}", remedy="Give a square whose side is a power of two")
-        return UNet(base or 24, min(side.bit_length() - 1, 8), max_depth, FrontEnd("legacy", size=side, norm="log_minmax"))
-    if name == "reference": return Reference(ReferenceConfig(base or 64, tuple(levels), bilinear, attention, max_depth, tuple(size), FrontEnd("legacy", size=side)))
+        return UNet(base or 24, min(side.bit_length() - 1, 8), max_depth, front)
+    if name == "reference": return Reference(ReferenceConfig(base or 64, tuple(levels), bilinear, attention, max_depth, tuple(size), front))
     if name == "teacher": return RGBTeacher(base or 64, bilinear, max_depth)
-    if name in ("base_residual", "adabins"): return dict(base_residual=BaseResidual, adabins=AdaBins)[name](base or 64, max_depth, FrontEnd("legacy", size=side))
+    if name in ("base_residual", "adabins"): return dict(base_residual=BaseResidual, adabins=AdaBins)[name](base or 64, max_depth, front)
     raise SpatialbookError(f"no network is called '{name}'", remedy=f"Choose one of: {', '.join(MODELS)}")
 
 

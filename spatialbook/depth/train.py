@@ -15,23 +15,23 @@ import torch
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor, nn
 
-from ..checkpoints import config_from, load_run, load_trained
+from ..checkpoints import load_run, load_trained
 from ..core import SpatialbookError, atomic_path, guarded, seed_of
 from .data import BatVision
 from .frontend import features
 from .losses import bin_loss, distillation
 from .metrics import METRICS, depth_errors, to_size
 from .prepare import Views, embedded
-from .settings import DepthConfig, settings
+from .settings import DepthConfig, kept_settings, settings
 from .systems import depth_model, depth_of, mean_map
-from ..recipe import Recipe
+from ..recipe import Recipe, tell
 from ..training import Trainer
 
 # %% ../../nbs/depth/05_train.ipynb #866d61ee
 def build(config: DepthConfig) -> nn.Module:  # with `.front`
     "The network of a configuration, untrained."
     return depth_model(config.model, config.base_channels, (config.images_size,) * 2, config.max_depth, config.attention_levels, config.bilinear, cues=config.cues,
-                       compress=config.dataset == "embedded", columns=192 if config.max_depth <= 12 else 480)  # columns of 0.36 ms: 11.9 m or 29.8 m
+                       compress=config.dataset == "embedded", columns=192 if config.max_depth <= 12 else 480, norm=config.norm)  # columns of 0.36 ms: 11.9 m or 29.8 m
 
 # %% ../../nbs/depth/05_train.ipynb #e931a528
 class MeanMap(nn.Module):
@@ -46,7 +46,7 @@ def load_teacher(
 ) -> nn.Module:
     "A network that sees. Raises SpatialbookError for any other."
     run = load_trained(path)
-    config = config_from(DepthConfig, run.config)
+    config = kept_settings(run.config)
     if config.model != "teacher": raise SpatialbookError(f"holds '{config.model or 'ours'}', which listens", path, "Train a teacher with --model teacher")
     net = build(config)
     run.into(net=net)
@@ -225,8 +225,7 @@ def train(config: DepthConfig) -> dict:
 @guarded
 def main(argv=None, prog: str = "spatialbook depth train"):
     "Train from the command line."
-    done = train(settings(argv, prog))
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(train(settings(argv, prog)))
 
 
 def published_main(argv=None):

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PIECE', 'blocks_of', 'paint', 'pictures', 'layable', 'film_from', 'ModelFlags', 'DeployConfig', 'device_of',
-           'blank_words', 'words_typed', 'open_model', 'speed_of', 'folder_of', 'stem_of', 'own_sound', 'main']
+           'words_typed', 'open_model', 'speed_of', 'folder_of', 'stem_of', 'own_sound', 'main']
 
 # %% ../../nbs/sound2video/12_deploy.ipynb #0be30db8
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor
 
-from ..core import SpatialbookError, guarded, parse_config, progress
+from ..core import SpatialbookError, guarded, progress, typed_flags
 from ..decode import open_media, sound_blocks
 from ..sound import read_blocks, to_mono
 from .features import RATE, FeatureStream
@@ -154,7 +154,7 @@ class ModelFlags:
     image_size: int = 256  # pixels, a power of 2
     g_type: str = "2d"  # 2d or 3d
     g_arch: str = "residual"  # basic, skip or residual
-    vid_pred: str = ""  # nothing, basic or dir
+    vid_pred: str = field(default="", metadata=dict(alone=""))  # nothing, basic or dir
     vp_channels: int = 0  # width of the video prediction
     double_finest: bool = False  # twice the channels at the finest scale
     cond_gen: bool = False  # conditional normalisation
@@ -167,7 +167,7 @@ class DeployConfig(ModelFlags):
     audio: tuple = ()  # sound files or films; the last fifth of the training film when there is none
     checkpoint: str = ""  # run folder, .safetensors or 0040000_Gn.model; the shipped weights when empty
     out: str = ""  # folder; videos/ of the run, or videos/ here
-    gpus: str = "0"  # GPU; '' or cpu = the processor
+    gpus: str = field(default="0", metadata=dict(alone=""))  # GPU; '' or cpu = the processor
     seq_len: int = 32  # pictures that are waited for; changes nothing
     seed: int = 0  # of all noise
     scale: int = 1  # each pixel becomes so many
@@ -188,23 +188,14 @@ def device_of(
     return f"cuda:{number}"
 
 
-def blank_words(
-    argv: list,  # words as typed
-    flags: tuple = ("--vid_pred", "--save_plot", "--crop", "--gpus"),  # which may stand without a value
-) -> list:
-    "`--vid_pred` alone means nothing, as published."
-    words = list(sys.argv[1:] if argv is None else argv)
-    for i in reversed([i for i, word in enumerate(words) if word in flags]):
-        if i + 1 == len(words) or words[i + 1].startswith("--"): words.insert(i + 1, "")
-    return words
-
 def words_typed(
-    words: list,  # from `blank_words`
-    cls, prog: str,
+    cls,  # dataclass with `ModelFlags`
+    argv, prog: str,
 ) -> tuple:  # config, and a dict of what was typed
     "A command line, and which of it the user said."
-    from spatialbook.sound2video.settings import typed_flags
-    return parse_config(cls, words, prog), typed_flags(words, cls, prog)
+    from spatialbook.sound2video.settings import translated
+    typed = translated(typed_flags(cls, argv, prog))
+    return cls(**typed), typed
 
 # %% ../../nbs/sound2video/12_deploy.ipynb #ac620fd3
 def open_model(
@@ -261,7 +252,7 @@ def own_sound(model) -> tuple:  # name, (audio, rate)
 @guarded
 def main(argv=None):
     "`spatialbook sound2video deploy`"
-    config, typed = words_typed(blank_words(argv), DeployConfig, "spatialbook sound2video deploy")
+    config, typed = words_typed(DeployConfig, argv, "spatialbook sound2video deploy")
     for path in config.audio:
         if not Path(path).is_file(): raise SpatialbookError("no such sound file", path, "Check the path")
     model = open_model(config, typed)

@@ -8,7 +8,7 @@ __all__ = ['sequences_of', 'curves', 'EvalModelsConfig', 'named', 'films_for', '
 
 # %% ../../nbs/sound2video/13b_seed_evaluate.ipynb #10cc63f7
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from fastcore.imports import IN_NOTEBOOK
 
 from ..core import SpatialbookError, atomic_path, guarded, numpy_generator, progress
 from .data import fsd50k, open_source
-from .deploy import ModelFlags, blank_words, open_model, words_typed
+from .deploy import ModelFlags, open_model, words_typed
 from .distributions import clip_eye, frechet, kernel_distance, picture_eye
 from .evaluate import generated, video_of
 from .metrics import METRICS, picture_errors, spread, spread_figure
@@ -59,11 +59,11 @@ class EvalModelsConfig(ModelFlags):
     checkpoints: str = ""  # comma-separated list; the shipped weights when empty
     checkpoint: str = ""  # the same
     labels: str = ""  # their names, comma-separated
-    crop: str = ""  # left,top,right,bottom
+    crop: str = field(default="", metadata=dict(alone=""))  # left,top,right,bottom
     max_seq_len: int = 1024  # pictures in a sequence
-    save_plot: str = ""  # none, mse, psnr, ssim or lpips: the metric that is drawn
+    save_plot: str = field(default="", metadata=dict(alone=""))  # none, mse, psnr, ssim or lpips: the metric that is drawn
     out: str = "eval_models"  # folder for results.json and plots
-    gpus: str = "0"  # GPU; '' or cpu = the processor
+    gpus: str = field(default="0", metadata=dict(alone=""))  # GPU; '' or cpu = the processor
     fid_weights: str = ""  # TorchScript Inception, for the official FID
     fvd_weights: str = ""  # TorchScript I3D, for the official FVD
     seed: int = 0  # of all noise
@@ -94,7 +94,7 @@ def plotted(config) -> str:
 @guarded
 def eval_models(argv=None):
     "`eval_models.py`"
-    config, typed = words_typed(blank_words(argv), EvalModelsConfig, "eval_models.py")
+    config, typed = words_typed(EvalModelsConfig, argv, "eval_models.py")
     metric, out, all_curves, results = plotted(config), Path(config.out), {}, {}
     for label, path in named(config).items():
         model = open_model(_with(config, path), typed)
@@ -139,9 +139,9 @@ class EvalFSDConfig(ModelFlags):
     checkpoints: str = ""  # the same
     fsd50k: str = "FSD50K"  # folder of the corpus
     n: int = 500  # sounds
-    crop: str = ""  # left,top,right,bottom
+    crop: str = field(default="", metadata=dict(alone=""))  # left,top,right,bottom
     seq_len: int = 32  # pictures at a time as published; changes nothing
-    gpus: str = "0"  # GPU; '' or cpu = the processor
+    gpus: str = field(default="0", metadata=dict(alone=""))  # GPU; '' or cpu = the processor
     fid_weights: str = ""  # TorchScript Inception, for the official FID
     out: str = "eval_FSD50K"  # folder for results.json
     seed: int = 0  # of all noise
@@ -150,7 +150,7 @@ class EvalFSDConfig(ModelFlags):
 @guarded
 def eval_FSD50K(argv=None):
     "`eval_FSD50K.py`"
-    config, typed = words_typed(blank_words(argv), EvalFSDConfig, "eval_FSD50K.py")
+    config, typed = words_typed(EvalFSDConfig, argv, "eval_FSD50K.py")
     config.checkpoint = config.checkpoint or config.checkpoints
     paths = fsd50k(config.fsd50k, config.n)
     if len(paths) < config.n: print(f"{len(paths)} sounds of 1 to 5 s are there, not {config.n}")

@@ -15,6 +15,7 @@ from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor
 
 from ..core import SpatialbookError, atomic_path, guarded
+from ..recipe import tell
 from .features import AudioConverter
 from .generator import Generator
 from .recipe import Sound2VideoRecipe
@@ -126,8 +127,7 @@ def main(argv=None, prog: str = "spatialbook sound2video train", preset: str = "
     config = settings(argv, prog, preset)
     use_gpus(config.gpus)
     for line in notices(config): print(line, file=sys.stderr)
-    done = train(config)
-    print(f"{done['step']} steps in {done['minutes']:.1f} minutes; best on validation: {done['best']}")
+    tell(train(config))
 
 
 def published_main(argv=None):

@@ -6,6 +6,7 @@
 __all__ = ['GenerateConfig', 'pairs', 'two_mels', 'vocode', 'speakers', 'moments', 'generate', 'main']
 
 # %% ../../nbs/vocoder/06d_generate.ipynb #5b6a2ed0
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,10 +33,12 @@ class GenerateConfig:
     audio: str = field(default="", metadata=dict(aliases=("--audio_dir",)))  # folder of {video_id}.wav, whose mono the ears are anchored to; without mels a recording of two ears
     out: str = field(default="data/runs/ears", metadata=dict(aliases=("--output_dir",)))  # folder of {video_id}_{start}.wav
     suffix: str = ""  # behind these names, e.g. _binaural
-    decoder: str = field(default="head", metadata=dict(choices=("head", "per_ear")))  # head: coherent ears; per_ear: a BigVGAN for each ear alone
+    decoder: str = field(default="head", metadata=dict(choices=("head", "per_ear", "joint")))  # head: coherent ears; per_ear: a BigVGAN for each ear alone; joint: one of both ears
     checkpoint: str = ""  # of the head: .safetensors or the folder of a run; the shipped weights when empty
     per_ear: str = field(default="", metadata=dict(aliases=("--checkpoint_file",)))  # of the BigVGAN: g_*, bigvgan_generator.pt, .safetensors or the folder of a run; the shipped weights when empty
     config: str = field(default="", metadata=dict(aliases=("--config_file",)))  # its JSON; config.json beside a g_* when empty
+    joint: str = ""  # of the BigVGAN of both ears: the folder of a run of train-joint, or .safetensors
+    report: str = ""  # say what is in this file of weights (bigvgan_generator.pt, g_*) and whether it fits --config, and do nothing else
     interpolate_zero_frames: bool = True  # frames of zeros are silence
     use_cuda_kernel: bool = False  # refused: the fast form of the generator is chosen by itself
     frames: int = 860  # mel frames at a time
@@ -72,23 +75,31 @@ def vocode(
     head: StereoHead = None,
     vocoder=None,  # `BigVGAN` or `fast` of one: for the mono that is not there, or, without a head, for each ear
     frames: int = 860,  # of a piece
+    joint=None,  # `TwoEarBigVGAN`: it needs nobody else
 ):  # yields `(2, m)`, together T * 256 samples
     "Two ears of two mels. Raises SpatialbookError when nobody can."
+    if joint is not None:
+        with torch.no_grad(): yield from (piece[0] for piece in stream(joint, mels.flatten(0, 1)[None], frames))
+        return
     if mono is None and vocoder is None: raise SpatialbookError("there is neither a mono nor a vocoder to make one", remedy="Give --audio, or --checkpoint_file")
     with torch.no_grad():
         if head is None: yield from (piece[:, 0] for piece in stream(vocoder, mels, frames))
         else: yield from in_pieces(head, mono if mono is not None else torch.cat([p[0, 0] for p in stream(vocoder, pseudo_mono(mels)[None], frames)]), mels, None, frames)
 
 
-def speakers(config: GenerateConfig) -> tuple:  # head or None, vocoder or None
+def speakers(config: GenerateConfig) -> tuple:  # head, vocoder and joint vocoder, None where they are not needed
     "The networks that are needed. Raises SpatialbookError when they are not there."
     from spatialbook.vocoder.per_ear import load_per_ear  # which trains too, and brings the critics along
     if config.use_cuda_kernel: raise SpatialbookError("--use_cuda_kernel is refused: there is none", remedy="Leave it out; `vocoder.fast` chooses the fastest form there is")
+    if config.decoder == "joint":
+        from spatialbook.vocoder.joint import load_joint
+        if not config.joint: raise SpatialbookError("no BigVGAN of both ears is shipped", remedy="Give --joint RUN, the folder of a run of `spatialbook vocoder train-joint`")
+        return None, None, load_joint(config.joint)
     head = load_head(config.checkpoint or None) if config.decoder == "head" else None
-    if head is not None and config.audio: return head, None
+    if head is not None and config.audio: return head, None, None
     vocoder = load_generator(config.per_ear, config.config).remove_weight_norm().requires_grad_(False) if config.config else load_per_ear(config.per_ear or None)
     if not vocoder.config.hears_our_mel: raise SpatialbookError("hears another mel than the first stage writes", config.per_ear, "Give one of 22 050 Hz and 80 bands up to 11 025 Hz")
-    return head, fast(vocoder)
+    return head, fast(vocoder), None
 
 # %% ../../nbs/vocoder/06d_generate.ipynb #ea047d84
 def moments(config: GenerateConfig):  # a list of (name, function -> mels, mono or None)
@@ -114,21 +125,24 @@ def moments(config: GenerateConfig):  # a list of (name, function -> mels, mono 
     return [(name, lambda name=name: stored(name)) for name in found]
 
 
-def generate(config: GenerateConfig) -> list:  # what was written
-    "Sounds of mels. Raises SpatialbookError when something is missing or damaged."
-    todo, (head, vocoder), made = moments(config), speakers(config), []
-    for name, read in progress(todo, "two ears"):
+def generate(config: GenerateConfig) -> list:  # what was written, by this process
+    "Sounds of mels; several processes share the list. Raises SpatialbookError when something is missing or damaged."
+    todo, (head, vocoder, joint), made = moments(config), speakers(config), []
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for name, read in progress(todo[rank::world], "two ears"):
         mels, mono = read()
         made.append(Path(config.out) / f"{name}{config.suffix}.wav")
-        write_blocks(made[-1], vocode(mels, mono, head, vocoder, config.frames), MEL_RATE)
+        write_blocks(made[-1], vocode(mels, mono, head, vocoder, config.frames, joint), MEL_RATE)
     return made
 
 
 @guarded
 def main(argv=None):
     "Generate from the command line."
-    made = generate(parse_config(GenerateConfig, argv, "spatialbook vocoder generate"))
-    print(f"{len(made)} sounds for two ears in {made[0].parent}")
+    config = parse_config(GenerateConfig, argv, "spatialbook vocoder generate")
+    if config.report: return print(load_generator(config.report, config.config or None).report)
+    made = generate(config)
+    print(f"{len(made)} sounds for two ears in {config.out}")
 
 # %% ../../nbs/vocoder/06d_generate.ipynb #9cb08eb5
 #| eval: false

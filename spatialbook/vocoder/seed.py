@@ -15,7 +15,7 @@ from ..core import guarded, parse_config
 from . import generate
 from .generator import BigVGAN
 from .per_ear import PerEarRecipe
-from .settings import PerEarConfig, with_json
+from .settings import PerEarConfig, typed_config
 from .train import teach
 from .weights import export_official
 
@@ -47,7 +47,7 @@ def export_run(
 
 
 def _train(stage: str, script: str, argv):
-    config = with_json(parse_config(PerEarConfig, ["--stage", stage, *in_our_words(sys.argv[1:] if argv is None else argv)], script))
+    config = typed_config(PerEarConfig, ["--stage", stage, *in_our_words(sys.argv[1:] if argv is None else argv)], script)
     teach(PerEarRecipe, config)
     if int(os.environ.get("RANK", 0)) == 0: print("published form:", export_run(config))
 
