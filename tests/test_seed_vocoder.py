@@ -18,6 +18,7 @@ from spatialbook.audio import mel_spectrogram
 from spatialbook.checkpoints import export_weights, load_run, read_rows
 from spatialbook.commands import main as spatialbook
 from spatialbook.core import launch, torch_generator
+from spatialbook.metrics import unavailable
 from spatialbook.sound import read_audio, write_audio
 from spatialbook.vocoder.config import published
 from spatialbook.vocoder.head import HeadConfig, StereoHead
@@ -54,6 +55,7 @@ README = dict(
 NETWORK = dict(upsample_rates=[8, 8, 4], upsample_kernel_sizes=[16, 16, 8], upsample_initial_channel=16, resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]], segment_size=4096, batch_size=2)
 SMALL = "--max_steps 4 --critic_width 2 --stdout_interval 1 --checkpoint_interval 2 --validation_interval 4"
 CHOOSE = " --mel_left_val_dir /path/to/generated_mels/left/val --mel_right_val_dir /path/to/generated_mels/right/val"
+GUESSES = " --mel_pred_left_val_dir /path/to/predicted_mels/left/val --mel_pred_right_val_dir /path/to/predicted_mels/right/val"
 
 
 scripts = Scripts("bigvgan", README)
@@ -81,7 +83,7 @@ def place(tmp_path, monkeypatch):
 
 def check_training(place):
     "True mels first, then both; validation never falls back to the training data."
-    said = scripts.run(place, "mel", SMALL + CHOOSE)
+    said = scripts.run(place, "mel", SMALL + CHOOSE + GUESSES)
     assert "g_00000004" in said and "no folders to validate on" not in said
     said = scripts.run(place, "both", SMALL + " --stage1_checkpoint_path ./checkpoints/bigvgan_stage2 --load_stage1_checkpoint True")
     assert "no folders to validate on" in said
@@ -91,6 +93,7 @@ def check_training(place):
         assert state["conv_pre.weight_v"].shape == (16, 80, 7)
         config = json.loads((out / "config.json").read_text())
         assert (config["lr"], config["frames"], config["batch_size"], config["mel_weight"], config["epochs"]) == (5e-5, 16, 2, 60.0, 2000.0)
+        assert config["cqt"] and (config["critic_width"], config["cqt_width"], config["silence_threshold"]) == (2, 0, -50.0)
     first, second = (load_run(place / "checkpoints" / n, "last") for n in ("bigvgan_stage2", "bigvgan_scheduled"))
     assert second.state["earlier"] > 0 and first.state["step"] == second.state["step"] == 4
     assert {"true/mel", "predicted/mel"} <= set(load_run(place / "checkpoints" / "bigvgan_stage2").state["validation"])
@@ -151,13 +154,16 @@ def check_evaluation(place):
         spatialbook(["vocoder", "evaluate", "--data", "real_dataset/processed/binaural_audios_22050Hz", "--n", "1", "--checkpoint", "head.safetensors", "--per_ear", "checkpoints/bigvgan_stage2", "--out", "scores", "--workers", "1"])
     rows = json.loads((place / "scores" / "scorecard.json").read_text())["rows"]
     assert {"ours", "ours_mels", "mono", "closed_form", "louder_leads", "mask", "oracle", "per_ear", "griffin_lim", "swapped"} == set(rows)
-    assert {"itd_us", "ild_db", "ipd", "coherence", "mrstft", "pesq", "periodicity"} <= set(rows["ours"]) and "ours - per_ear, paired:" in said.getvalue()
+    assert {"itd_us", "ild_db", "ipd", "coherence", "complex_coherence", "mrstft", "periodicity"} <= set(rows["ours"]) and "ours - per_ear, paired:" in said.getvalue()
+    assert all((m in rows["ours"]) == (unavailable(m) is None) for m in ("pesq", "stoi"))
+    assert set(json.loads((place / "scores" / "facts.json").read_text())["rows"]["ours"]["itd_us"]) >= {"mean", "median", "worst"} and "ours (given the phase" in said.getvalue()
 
 
 REFUSED = [
     ("both", "--config /path/to/none.json", "is not a readable JSON"),
     ("mel", "--audio_dir /path/to/generated_mels", "2 partners are missing: walk_0.wav, walk_1.wav"),
     ("python train_binaural_both.py --mel_left_train_dir /path/to/generated_mels/left/train --mel_right_train_dir /path/to/generated_mels/right/train --audio_dir /path/to/x --checkpoint_path ./x", "", "none were given"),
+    ("both", CHOOSE, "none were given to validate on"),
     ("inference", "--use_cuda_kernel", "--use_cuda_kernel is refused"),
 ]
 
