@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['naive_attention', 'exact_attention', 'CrossAttention', 'DoubleConv', 'Up', 'widths', 'Encoder', 'Decoder',
-           'ReferenceConfig', 'Reference', 'predicted', 'RGBTeacher', 'training_step', 'measured']
+           'ReferenceConfig', 'Reference', 'predicted', 'RGBTeacher', 'training_step', 'peak_mb', 'measured']
 
 # %% ../../nbs/depth/02_reference.ipynb #3f5e1901
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -232,12 +233,16 @@ def _measure(kind: str, base: int, side: int, levels: tuple) -> dict:
     net = Reference(ReferenceConfig(base, levels, attention=kind))
     for a in net.attention.values(): nn.init.constant_(a.gamma, 0.5)
     x, target = torch.rand(1, 2, side, side), 10 * torch.rand(1, 1, side, side)
-    def peak():  # of this program alone: what getrusage tells includes the parent it was forked from
-        try: status = Path('/proc/self/status').read_text()
-        except OSError: raise SpatialbookError("memory can be measured on Linux only", remedy="Measure there") from None
-        return int(status.split('VmHWM:')[1].split()[0]) / 1024
-    before, start = peak(), time.process_time()
-    return dict(loss=training_step(net, x, target).item(), mb=peak() - before, cpu_s=time.process_time() - start)
+    before, start = peak_mb(), time.process_time()
+    return dict(loss=training_step(net, x, target).item(), mb=peak_mb() - before, cpu_s=time.process_time() - start)
+
+
+def peak_mb() -> float:  # NaN on a system that is not Linux
+    "The most memory that this program alone has held; what getrusage tells includes the parent it was forked from. Raises SpatialbookError on a Linux that does not tell."
+    if sys.platform != "linux": return float("nan")
+    told = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+    if not told: raise SpatialbookError("does not tell the most memory a program held (VmHWM)", "/proc/self/status", "Some sandboxes leave it out: measure outside of them")
+    return int(told[1]) / 1024
 
 
 def measured(
@@ -245,9 +250,11 @@ def measured(
     base: int = 32,
     side: int = 256,  # rows and columns of the input
     levels: tuple = (2, 3, 4, 5),
-) -> dict:  # loss, mb: peak memory of one training step of one item, cpu_s
+) -> dict:  # loss, mb: peak memory of one training step of one item (NaN on a system that is not Linux), cpu_s
     "What a training step on the CPU costs, measured in a fresh process."
     code = f"import json; from spatialbook.depth.reference import _measure; print(json.dumps(_measure({kind!r}, {base}, {side}, {tuple(levels)!r})))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
-    if run.returncode: raise SpatialbookError(f"the measurement ended with code {run.returncode}", remedy="Is there enough memory? Measure a smaller side")
+    if run.returncode:
+        why = next((line.partition(": ")[2] for line in run.stderr.splitlines()[::-1] if "SpatialbookError: " in line), "")
+        raise SpatialbookError(f"the measurement ended with code {run.returncode}" + f": {why}" * bool(why), remedy="" if why else "Is there enough memory? Measure a smaller side")
     return json.loads(run.stdout.splitlines()[-1])
