@@ -95,7 +95,7 @@ class Thought:
     def field(self, rate: int = RATE) -> Tensor:  # complex `(B, 3, bins, t)`
         "Spectra of Y, Z, X."
         w = band_weights(rate).to(self.power)
-        return torch.complex(w @ self.gains.real, w @ self.gains.imag) * self.spec[:, None]
+        with torch.autocast(w.device.type, enabled=False): return torch.complex(w @ self.gains.real, w @ self.gains.imag) * self.spec[:, None]
 
 # %% ../../nbs/ambisonics/03_model.ipynb #a3e892f3
 class SphereNet(nn.Module):
@@ -127,10 +127,12 @@ class SphereNet(nn.Module):
     def think(self, mono: Tensor, frames: Tensor = None) -> Thought:
         "Everything but the sound; mono is a whole number of `STEP`."
         n_fft, hop = frame(self.rate)
-        spec = stft(mono[:, 0], n_fft, hop, n_fft)
-        power = to_bands((spec * (2 / n_fft)).abs().square(), self.rate)
+        digits = torch.autocast(mono.device.type, enabled=False)  # power, directions and complex numbers need all of them
+        with digits:
+            spec = stft(mono[:, 0], n_fft, hop, n_fft)
+            power = to_bands((spec * (2 / n_fft)).abs().square(), self.rate)
         h, seen = self.hearing(power).float(), self.sight(frames) if self.sight else None
-        with torch.autocast(h.device.type, enabled=False): return self._join(spec, power, h, seen)  # directions and complex numbers need all their digits
+        with digits: return self._join(spec, power, h, seen)
 
     def _join(self, spec, power, h, seen):  # what is heard with what is seen
         if seen is None:
