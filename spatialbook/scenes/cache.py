@@ -13,9 +13,9 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -124,19 +124,17 @@ def in_processes(
     workers: int = None,  # processes; None = one a core
     description: str = "",  # of the progress bar
 ) -> list:  # results, in order
-    "Map in parallel, behind a progress bar."
+    "Map in parallel, behind a progress bar. What the function raises, and `BrokenProcessPool` where a worker is lost, reach the caller."
     items = list(items)
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1: return [function(item) for item in progress(items, description)]
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    main = threading.current_thread() is threading.main_thread()
-    caught = signal.signal(signal.SIGTERM, signal.SIG_DFL) if main else None  # workers are born with it: one may be ended before `_begin_work` has run
-    try: pool = context.Pool(workers, initializer=_begin_work)
-    finally: main and signal.signal(signal.SIGTERM, caught or signal.SIG_DFL)
-    with pool:
-        results = list(progress(pool.imap(function, items), description, total=len(items)))
-        pool.close(), pool.join()  # they go by themselves; only an error lets the pool end them
-    return results
+    with ProcessPoolExecutor(workers, context, _begin_work) as pool:  # never ends a worker by force: one that is killed while it writes leaves a lock that nobody opens
+        waiting = [pool.submit(function, item) for item in items]
+        try: return [result.result() for result in progress(waiting, description)]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 # %% ../../nbs/scenes/03c_cache.ipynb #67eb1f05
 def config_hash(
