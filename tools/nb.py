@@ -207,11 +207,10 @@ def test(names=()):
         notebook, said, start = running.pop(pid)
         print(f"{'ok    ' if status == 0 else 'FAILED'} {time.perf_counter() - start:5.1f} s  {notebook.relative_to(ROOT)}", flush=True)
         if status:
-            failed.append(str(notebook.relative_to(ROOT)))
             said.seek(0)
-            print(said.read(), flush=True)
-    if failed:
-        sys.exit("failed: " + ", ".join(failed))
+            failed.append(f"{notebook.relative_to(ROOT)}\n{said.read()}")
+    if failed:  # said at the end, where somebody who sees only the last lines of a log finds it
+        sys.exit("".join(f"\nfailed: {each}" for each in failed))
 
 
 def _test(notebook, flags, said):
