@@ -277,7 +277,7 @@ def story(
     said = {k: v for k, v in run.config.items() if k in default and v != default[k] and k not in LOCAL}
     flags = [f"--{'' if v is not False else 'no-'}{k}" + ("" if isinstance(v, bool) else f" {' '.join(map(str, v)) if isinstance(v, list) else v}") for k, v in said.items()]
     machine = f"{os.cpu_count()} cores of {platform.machine()}, {'GPU' if torch.cuda.is_available() else 'no GPU'}, torch {torch.__version__}"
-    return dict(config={k: v for k, v in run.config.items() if k != "out"}, command=" ".join([command, *flags]), seed=run.config["seed"], minutes=round(run.state["minutes"], 1), earlier=round(run.state["earlier"], 1), step=run.state["step"],
+    return dict(config={k: v for k, v in run.config.items() if k not in LOCAL}, command=" ".join([command, *flags]), seed=run.config["seed"], minutes=round(run.state["minutes"], 1), earlier=round(run.state["earlier"], 1), step=run.state["step"],
                 machine=machine, selected_by="validation", validation=run.state["validation"])
 
 # %% ../nbs/08b_checkpoints.ipynb #b18dbc5b

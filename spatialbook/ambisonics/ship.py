@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .net2018 import Net2018, field2018
 from .settings import AmbiConfig
 from .train import build
-from ..checkpoints import ShipConfig, config_from, export_weights, fill, load_trained, ship_command, story
+from ..checkpoints import ShipConfig, config_from, export_weights, fill, load_run, load_trained, ship_command, story
 from ..core import SpatialbookError, guarded, shipped
 
 # %% ../../nbs/ambisonics/06b_ship.ipynb #8345d7b0
@@ -80,7 +80,7 @@ def ship(
     path,  # `.safetensors` to write
 ) -> dict:  # what is said about them
     "Write weights and their story."
-    run = load_trained(run_folder)
+    run = load_run(run_folder)
     if run.config["model"] == "net2018": raise SpatialbookError("the published network has 30.8 M weights, more than is shipped", run_folder, "Store its results: `spatialbook ambisonics evaluate --net2018 RUN`")
     told = story(run, "spatialbook ambisonics train", AmbiConfig)
     told["config"] = config_from(AmbiConfig, run.config).fixed()

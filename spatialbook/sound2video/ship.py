@@ -16,7 +16,7 @@ import torch
 from fastcore.imports import IN_NOTEBOOK
 from torch import Tensor
 
-from ..checkpoints import ShipConfig, config_from, export_weights, fill, load_trained, ship_command, story
+from ..checkpoints import ShipConfig, config_from, export_weights, fill, load_run, load_trained, ship_command, story
 from ..core import SpatialbookError, guarded, shipped
 from .features import AudioConverter, SoundSettings
 from .generator import Generator
@@ -112,10 +112,9 @@ def ship(
     path,  # `.safetensors` to write
 ) -> dict:  # what is said about it
     "Write the generator and its story."
-    run = load_trained(run_folder)
+    run = load_run(run_folder)
+    run.config.pop("deploy_audio", None)  # a path of this machine, heard during the training only
     about = story(run, "spatialbook sound2video train", Sound2VideoConfig)
-    local = ("out", "resume", "trackers", "deploy_audio")  # where it was trained is nobody's business
-    about["config"] = {k: v for k, v in run.config.items() if k not in local}
     export_weights(dict(generator=run.weights["generator"]), path, about, half=True)
     return about
 
