@@ -111,7 +111,7 @@ class Sound2VideoConfig(TrainConfig):
 PRESETS = {
     "lam2023": dict(image_size=64, seq_len=8, feat_norm="chunk", log_every=20, save_every=100, eval_every=50),
     "ours": dict(image_size=64, seq_len=16, batch_size=4, past=0.5, future=0.6, listen=192, sound_route="rnngen", e_motion=0, motion_layers=3, base=512, most=160, norms="group", noise="none", start="draw", backdrop=True, head="fine",
-                 gentle=True, loss_type="rpgan", d_base=192, d_most=96, d_norms="none", d_sound=True, permuted=0.25, mismatched=0.5, lambda_gan=0.03, gp=2.0, lazy=8, augment=0.5, lambda_L1=10.0, lambda_pl=0.3, pl_share=0.25, lr_g=1e-3, lr_d=3e-4,
+                 gentle=True, loss_type="rpgan", d_base=192, d_most=96, d_norms="none", d_sound=True, video_critic=False, permuted=0.25, mismatched=0.5, lambda_gan=0.03, gp=2.0, augment=0.5, lambda_L1=10.0, lambda_pl=0.3, pl_share=0.25, lr_g=1e-3, lr_d=3e-4,
                  beta1=0.5, ema=0.995, grad_clip=5.0, schedule="cosine", warmup=20, log_every=20, save_every=200, eval_every=100),
 }
 MODEL_FLAGS = tuple(f.name for f in fields(GeneratorConfig) if f.name != "sound") + tuple(f.name for f in fields(SoundSettings)) + ("crop",)  # what a checkpoint fixes
