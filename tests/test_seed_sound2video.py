@@ -70,11 +70,21 @@ def check_train_sh(place):
     assert {p.name for p in (out / "checkpoints").iterdir()} == {"0000002_Gn.model"} and list((out / "videos").glob("*.mp4"))
     log, = out.glob("log_train-*.txt")
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["Iter:1", "Iter:2"] and "Gv:" in log.read_text()
+    tags = {p.relative_to(out / "runs" / out.name).parts[0] for p in (out / "runs").rglob("events*")}  # a folder and file for each curve of `add_scalars`, as published
+    assert {"Loss_Total_Gv", "Loss_Total_Di", "Loss_Penalty_Dv_gp", "Metrics_MSE_MSE"} <= tags, tags
     kept = torch.load(out / "checkpoints" / "0000002_Gn.model", weights_only=True)["config"]
     assert (kept["crop"], kept["image_size"], kept["sound_route"], kept["vid_pred"]) == ("650,400,1250,1000", 128, "rnn", "")
     few = train_sh(*words[1:9])
     assert few.returncode == 2 and "<total_iter>" in few.stderr
     out.rename(place / "trained")
+
+
+def check_resume(place):
+    "`--resume` and nothing else: the run knows its settings, and the log goes on."
+    run(place, "python train.py --resume trained --total_iter 3")
+    log, *later = sorted((place / "trained").glob("log_train-*.txt"))
+    assert [line.split()[0] for p in (log, *later) for line in p.read_text().splitlines()] == ["Iter:1", "Iter:2", "Iter:3"]
+    assert "was trained with other settings: image_size was 128 and is 64" in refused(run, place, "python train.py --resume trained --image_size 64 --total_iter 4", alone=False)
 
 
 def check_training_in_this_process(place):
@@ -108,6 +118,10 @@ def check_evaluations(place):
     assert told["a"]["mse"]["mean"] == told["b"]["mse"]["mean"] and len(told["a"]["lpips"]["curve"]) == 16
     said = run(place, f"python scripts/eval_FSD50K.py {source} --checkpoint trained/checkpoints/0000002_Gn.model")
     assert "2 sounds of 1 to 5 s are there, not 500" in said and "fd-lite0 of all" in said and "fid" not in said
+    for script, words, made in (("eval_models.sh", ("a", "--crop", "650,400,1250,1000", "--out", "sh"), [f"sh/{m}.png" for m in ("mse", "psnr", "ssim")]),
+                                ("eval_FSD50K.sh", ("FSD50K", "--crop", "650,400,1250,1000", "--n", "1"), ["eval_FSD50K/0000002_Gn/results.json"])):
+        done = shell(scripts.folder / "scripts" / script, "assets/myvideo.mp4", "trained/checkpoints/0000002_Gn.model", *words, cwd=place, PYTHON=sys.executable)
+        assert done.returncode == 0 and all((place / m).exists() for m in made), done.stderr[-2000:]
 
 
 REFUSED = [
@@ -116,7 +130,10 @@ REFUSED = [
     (f"python deploy.py --checkpoint {CHECKPOINT} --gpus first", "no number of a GPU"),
     ("python deploy.py --checkpoint nowhere.model", "nowhere.model"),
     ("python eval_models.py --checkpoints trained/checkpoints/0000002_Gn.model --labels a,b", "one label a checkpoint"),
-    ("python eval_models.py --save_plot fid", "--save_plot fid is refused"),
+    ("python eval_models.py --save_plot mse,fid", "--save_plot fid is refused"),
+    (f"python deploy.py --checkpoint {CHECKPOINT} --motion_layers 1 --force", "--motion_layers 1 contradicts the checkpoint, which was trained with 3"),
+    ("python train.py --train_source assets/myvideo.mp4 --crop a,b,c,d --total_iter 1 --out x", "is not four whole numbers"),
+    ("python train.py --resume FSD50K", "FSD50K: is no folder of a run"),
     ("python eval_FSD50K.py --fsd50k nowhere", "FSD50K.ground_truth"),
     ("python train.py --train_source gone.mp4 --total_iter 1 --out x", "gone.mp4: no such file"),
     ("python train.py --train_source assets/myvideo.mp4 --crop 0,0,5000,10 --total_iter 1 --out x", "does not lie in a picture of 1280 x 1024"),
@@ -134,4 +151,4 @@ def check_refusals(place):
 
 def test_the_readme(place):
     "One test: every part needs what those before it have made."
-    for check in (check_train_sh, check_training_in_this_process, check_deploy, check_evaluations, check_refusals): check(place)
+    for check in (check_train_sh, check_resume, check_training_in_this_process, check_deploy, check_evaluations, check_refusals): check(place)

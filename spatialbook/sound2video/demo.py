@@ -34,11 +34,9 @@ def beside(
 
 def unseen(
     seconds: float,  # how much
-    size: int, fps: float,
-    film: Clip = None,  # the simulated one, when None
+    film: Clip,
 ) -> tuple:  # Clip, and where in the film it begins, s
     "The beginning of what nobody has seen."
-    film = film or embedded_film(size, fps)
     part = parts(film)["test"]
     n = min(round(seconds * film.fps), len(part.frames))
     return Clip("unseen", part.audio[:, :round(n / film.fps * film.rate)], film.rate, part.frames[:n], film.fps), (len(film.frames) - len(part.frames)) / film.fps
@@ -56,9 +54,9 @@ class DemoConfig:
 def demonstrate(model, config: DemoConfig, film: Clip = None) -> str:  # what was found, in words
     "Make the films and the report."
     out, parts_of_page, said = Path(config.out), [], []
-    clip, begin = unseen(config.seconds, model.size, model.fps, film)
-    whole = (film.duration if film else 600.0)
-    at, pitch, x = strokes_of(whole, "train", model.fps, begin, begin + clip.duration)
+    film = film or embedded_film(model.size, model.fps, model.config.seconds)  # that it learnt from: of a longer one other parts are unseen
+    clip, begin = unseen(config.seconds, film)
+    at, pitch, x = strokes_of(film.duration, "train", model.fps, begin, begin + clip.duration)
     fast = embedded_film(model.size, model.fps, config.seconds, "fast")
     for name, source in dict(unseen=clip, fast=fast).items():
         n = round(min(config.seconds, source.duration) * model.fps)

@@ -7,6 +7,7 @@ __all__ = ['PIECE', 'blocks_of', 'paint', 'pictures', 'layable', 'film_from', 'M
            'words_typed', 'open_model', 'speed_of', 'folder_of', 'stem_of', 'own_sound', 'main']
 
 # %% ../../nbs/sound2video/12_deploy.ipynb #0be30db8
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -253,6 +254,8 @@ def own_sound(model) -> tuple:  # name, (audio, rate)
 def main(argv=None):
     "`spatialbook sound2video deploy`"
     config, typed = words_typed(DeployConfig, argv, "spatialbook sound2video deploy")
+    for name, least, most in (("scale", 1, 64), ("crf", 0, 51), ("seq_len", 1, math.inf)):
+        if not least <= getattr(config, name) <= most: raise SpatialbookError(f"--{name} {getattr(config, name)} is refused", remedy=f"Give {least} or more" + (f", {most} at most" if most < math.inf else ""))
     for path in config.audio:
         if not Path(path).is_file(): raise SpatialbookError("no such sound file", path, "Check the path")
     model = open_model(config, typed)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BETTER', 'generated', 'nearest_in_sound', 'baselines', 'window_starts', 'video_of', 'measure', 'recited', 'card_of',
-           'evaluate', 'EvaluateConfig', 'models_of', 'run', 'contact_sheet', 'main']
+           'evaluate', 'EvaluateConfig', 'models_of', 'learnt_film', 'run', 'contact_sheet', 'main']
 
 # %% ../../nbs/sound2video/13_evaluate.ipynb #ff610b24
 import json
@@ -133,7 +133,7 @@ def card_of(
 
 
 def evaluate(
-    models: dict,  # row -> model from `ship.load`; 'ours' must be there
+    models: dict,  # row -> model from `ship.load`; the first is the one that is also given shuffled sound
     film: Clip,  # a whole film; with `known`, all of it is judged
     data: str, split: str,
     n: int = 40, seconds: float = 2.0,
@@ -146,7 +146,7 @@ def evaluate(
     "Measure everything. Raises SpatialbookError for an unknown split."
     if known is None:
         cut = parts(film)
-        if split not in cut: raise SpatialbookError(f"there is no split '{split}'", remedy=f"Choose {', '.join((*cut, *OTHERS))}")
+        if split not in cut or split == "train": raise SpatialbookError(f"there is no split '{split}' to judge on", remedy=f"Choose {', '.join((*(k for k in cut if k != 'train'), *OTHERS))}")
         train, truth = cut["train"], cut[split]
         first = round(sum(len(cut[s].frames) for s in list(cut)[:list(cut).index(split)]))
         before, cuts = film.frames[max(first - 1, 0)], tuple(c - first / film.fps for c in cuts)
@@ -155,19 +155,19 @@ def evaluate(
     starts = window_starts(truth, n, length, cuts)
     stop = starts[-1] + length
     truth = replace(truth, frames=truth.frames[:stop], audio=truth.audio[:, :round(stop / film.fps * film.rate)])
-    rows = {}
+    rows, (lead, first_model) = {}, next(iter(models.items()))
     for name, model in models.items():
         if abs(model.fps - film.fps) > 1e-6 or model.size != film.frames.shape[1]: raise SpatialbookError(f"'{name}' makes {model.fps:g} pictures a second of {model.size} pixels, the film has {film.fps:g} of {film.frames.shape[1]}")
         rows[name] = generated(model, truth.audio, truth.rate, stop, seed)
     half = round(len(starts) / 2) * length
     rows |= baselines(train, truth, before)
     turned = truth.audio.roll(-round(half / film.fps * film.rate), 1)
-    rows["shuffled_sound"] = generated(models["ours"], turned, truth.rate, stop, seed)
+    rows["shuffled_sound"] = generated(first_model, turned, truth.rate, stop, seed)
     found = measure(rows | dict(truth=truth.frames), truth, starts, length, eye)
     own = found.pop("truth")
     mean = lambda clips, m: float(np.nanmean([c[m] for c in clips])) if any(c[m] == c[m] for c in clips) else None
     facts = dict(kvd_is=eye.called("kernel"), true_film={m: mean(own, m) for m in ("lag_ms", "sync_z")}, frame_ms=1e3 / film.fps,
-                 ours_nearer_to_training_than_truth=recited(rows["ours"], truth.frames, train.frames), nearest_train_nearer=recited(rows["nearest_train"], truth.frames, train.frames))
+                 ours_nearer_to_training_than_truth=recited(rows[lead], truth.frames, train.frames), nearest_train_nearer=recited(rows["nearest_train"], truth.frames, train.frames))
     return card_of(found, data, split, checkpoint, seed), facts, rows | dict(truth=truth.frames), truth
 
 # %% ../../nbs/sound2video/13_evaluate.ipynb #97fb17b0
@@ -200,15 +200,22 @@ def models_of(config: EvaluateConfig) -> dict:  # row -> model
     return models | {w.partition("=")[0]: ship.load(w.partition("=")[2]) for w in map(str, config.also)}
 
 
+def learnt_film(models: dict) -> Clip:
+    "The simulated film that networks learnt from: a longer one has other unseen parts. Raises SpatialbookError when they do not agree."
+    first, seconds = next(iter(models.values())), {name: m.config.seconds for name, m in models.items() if m.config.train_source == "embedded"}
+    if len(set(seconds.values())) > 1: raise SpatialbookError(f"these networks learnt from films of different length: {', '.join(f'{n} {s:g} s' for n, s in seconds.items())}", remedy="What one has never seen, another may have: compare networks with the same --seconds")
+    return embedded_film(first.size, first.fps, *list(seconds.values())[:1])
+
+
 def run(config: EvaluateConfig, models: dict) -> tuple:  # Scorecard, facts
     "Evaluate and write everything into `config.out`."
     ours, out, known, cuts = models["ours"], Path(config.out), None, ()
     if config.data == "embedded" and config.split in OTHERS:
-        known = embedded_film(ours.size, ours.fps)
+        known = learnt_film(models)
         film = embedded_film(ours.size, ours.fps, max(config.n, 3) * config.seconds, OTHERS[config.split])
     else:
         if config.split in OTHERS: raise SpatialbookError(f"only the simulated film has the split '{config.split}'")
-        film = open_source(config.data, ours.size, ours.fps, config.crop or (ours.config.crop if config.data == ours.config.train_source else None))[0]
+        film = learnt_film(models) if config.data == "embedded" else open_source(config.data, ours.size, ours.fps, config.crop or (ours.config.crop if config.data == ours.config.train_source else None))[0]
         if config.data == "band": cuts = BAND_CUTS
     card, facts, films, truth = evaluate(models, film, config.data if config.data in ("embedded", "band") else Path(config.data).name, config.split, config.n, config.seconds, config.seed, cuts, known, config.checkpoint or "shipped", clip_eye(config.i3d) if config.i3d else None)
     card.save(out)

@@ -61,7 +61,7 @@ class EvalModelsConfig(ModelFlags):
     labels: str = ""  # their names, comma-separated
     crop: str = field(default="", metadata=dict(alone=""))  # left,top,right,bottom
     max_seq_len: int = 1024  # pictures in a sequence
-    save_plot: str = field(default="", metadata=dict(alone=""))  # none, mse, psnr, ssim or lpips: the metric that is drawn
+    save_plot: str = field(default="", metadata=dict(alone=""))  # none, mse, psnr, ssim or lpips: the metric that is drawn; several with commas
     out: str = "eval_models"  # folder for results.json and plots
     gpus: str = field(default="0", metadata=dict(alone=""))  # GPU; '' or cpu = the processor
     fid_weights: str = ""  # TorchScript Inception, for the official FID
@@ -84,18 +84,18 @@ def films_for(model, config) -> list:
     return open_source(config.train_source or model.config.train_source, model.size, model.fps, config.crop or model.config.crop or None)
 
 
-def plotted(config) -> str:
-    "The metric to draw; none and nothing are the same."
-    metric = "" if config.save_plot == "none" else config.save_plot
-    if metric and metric not in METRICS: raise SpatialbookError(f"--save_plot {metric} is refused", remedy=f"Choose none, {', '.join(METRICS)}")
-    return metric
+def plotted(config) -> list:  # of str
+    "The metrics to draw; none and nothing are the same."
+    found = [m for m in config.save_plot.split(",") if m not in ("", "none")]
+    if wrong := set(found) - set(METRICS): raise SpatialbookError(f"--save_plot {min(wrong)} is refused", remedy=f"Choose none, {', '.join(METRICS)}")
+    return found
 
 
 @guarded
 def eval_models(argv=None):
     "`eval_models.py`"
     config, typed = words_typed(EvalModelsConfig, argv, "eval_models.py")
-    metric, out, all_curves, results = plotted(config), Path(config.out), {}, {}
+    drawn, out, all_curves, results = plotted(config), Path(config.out), {}, {}
     for label, path in named(config).items():
         model = open_model(_with(config, path), typed)
         sequences = sequences_of(films_for(model, config), config.max_seq_len)
@@ -107,7 +107,7 @@ def eval_models(argv=None):
         print(f"{label}: {len(sequences)} sequence{'s' * (len(sequences) > 1)} of {sequences[0][2]} pictures; " + ", ".join(f"{m} {v['mean']:.4g} ± {v['std']:.2g}" if isinstance(v, dict) else f"{m} {v:.4g}" for m, v in results[label].items()))
         for m, rows in found.items(): results[label][m]["curve"] = [None if v != v else round(v, 6) for v in spread(rows)[0].tolist()]
     with atomic_path(out / "results.json") as temporary: temporary.write_text(json.dumps(results, indent=1) + "\n")
-    if metric:
+    for metric in drawn:
         with atomic_path(out / f"{metric}.png") as temporary: spread_figure({label: c[metric] for label, c in all_curves.items()}, metric, model.fps).savefig(temporary, dpi=120)
         print(out / f"{metric}.png")
 

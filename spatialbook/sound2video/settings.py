@@ -7,6 +7,7 @@ __all__ = ['PRESETS', 'MODEL_FLAGS', 'MOTION', 'Sound2VideoConfig', 'translated'
            'contradictions', 'positionals']
 
 # %% ../../nbs/sound2video/08_settings.ipynb #83cf3f4a
+import json
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
+from ..checkpoints import config_from
 from ..core import SpatialbookError, typed_flags
 from ..recipe import TrainConfig, check_flags, refusal
 from .discriminators import halvings
@@ -134,13 +136,14 @@ def check_settings(config: Sound2VideoConfig):
     c.generator()
     halvings(c.seq_len, 1)
     check_flags(c, choices=dict(preset=("", *PRESETS), d_arch=("basic", "skip", "residual"), d_norms=("batch", "group", "none"), loss_type=LOSSES, feat_type=("mel", "lms", "mfcc")))
-    if c.mismatched and not (c.d_sound and c.batch_size > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size)")
+    together = c.batch_size // max(1, c.accumulate * int(os.environ.get("WORLD_SIZE", 1)))  # films that can lend each other their sound
+    if c.mismatched and not (c.d_sound and together > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size), in each part and process")
     if not (c.image_critic or c.video_critic) and not (c.lambda_L1 or c.lambda_pl): raise refuse("lambda_L1", "without critics and without L1 or perceptual loss nothing would be learnt")
     if min(c.lambda_L1, c.lambda_pl, c.lambda_tv, c.lambda_gan, c.gp, c.permuted, c.mismatched) < 0: raise SpatialbookError("weights of losses cannot be negative")
     if min(c.lr_g, c.lr_d) <= 0: raise refuse("lr_g" if c.lr_g <= 0 else "lr_d", "it must be above 0")
     if c.lazy < 1 or c.batch_size < 1 or c.validation < 1: raise SpatialbookError("--lazy, --batch_size and --validation must be 1 or more")
     if not (0 <= c.augment <= 1 and 0 < c.pl_share <= 1): raise SpatialbookError("--augment and --pl_share are parts, 0 to 1")
-    if c.resume and not Path(c.resume).is_dir(): raise SpatialbookError("is no folder of a run", c.resume, "Give --resume the folder that the training made")
+    if c.resume and not (Path(c.resume) / "config.json").is_file(): raise SpatialbookError("is no folder of a run", c.resume, "Give --resume the folder that the training made")
     c.check()
 
 
@@ -151,6 +154,13 @@ def notices(config: Sound2VideoConfig) -> list:
     return out
 
 
+def _resumed(typed: dict):  # the settings of the run to go on with, and what was typed beside; None where a preset is named, or no run
+    path = Path(typed.get("resume") or "") / "config.json"
+    if not typed.get("resume") or "preset" in typed or not path.is_file(): return None
+    try: return replace(config_from(Sound2VideoConfig, json.loads(path.read_text(encoding="utf-8"))), **typed)
+    except ValueError: raise SpatialbookError("is not JSON", path, "Type the settings of the run with --preset, and --out instead of --resume") from None
+
+
 def settings(
     argv=None,  # list of words; the process's own when None
     prog: str = "spatialbook sound2video train",
@@ -159,7 +169,7 @@ def settings(
     "The settings of a command line. Raises SpatialbookError for what cannot be."
     typed = translated(typed_flags(Sound2VideoConfig, argv, prog))
     preset = typed.get("preset", preset)
-    config = Sound2VideoConfig(**{**PRESETS.get(preset, {}), **typed, "preset": preset})
+    config = _resumed(typed) or Sound2VideoConfig(**{**PRESETS.get(preset, {}), **typed, "preset": preset})
     if config.resume: config.out = config.resume
     elif not config.out:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1: raise SpatialbookError("several processes need one folder", remedy="Give --out")
@@ -173,12 +183,13 @@ def settings(
 def contradictions(
     config: Sound2VideoConfig,  # of a checkpoint
     typed: dict,  # from `typed_flags`
-    force: bool = False,  # let the typed ones win where the network allows it
+    force: bool = False,  # let the typed ones about the sound win
 ) -> Sound2VideoConfig:
     "The settings to use. Raises SpatialbookError that names both values when a typed flag of the model differs from the checkpoint's."
     other = {k: v for k, v in typed.items() if k in MODEL_FLAGS and k != "crop" and v != getattr(config, k)}
-    if other and not force:
-        raise SpatialbookError("; ".join(f"--{k} {v} contradicts the checkpoint, which was trained with {getattr(config, k)}" for k, v in other.items()), remedy="Leave the flags out, or add --force")
+    wrong = {k: v for k, v in other.items() if not force or k not in vars(config.sound())}
+    if wrong:
+        raise SpatialbookError("; ".join(f"--{k} {v} contradicts the checkpoint, which was trained with {getattr(config, k)}" for k, v in wrong.items()), remedy="Leave the flags out" + ("; --force is for flags about the sound" if force else ", or add --force"))
     return replace(config, **other)
 
 

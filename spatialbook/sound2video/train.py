@@ -89,8 +89,7 @@ def training_sets(config: Sound2VideoConfig) -> tuple:  # `Sequences` to train o
     "The data of a configuration."
     from spatialbook.sound2video.data import embedded_film, open_source
     c = config
-    crop = tuple(int(v) for v in c.crop.replace(",", " ").split()) if c.crop else None
-    films = [embedded_film(c.image_size, c.fps, c.seconds)] if c.train_source == "embedded" else open_source(c.train_source, c.image_size, c.fps, crop)
+    films = [embedded_film(c.image_size, c.fps, c.seconds)] if c.train_source == "embedded" else open_source(c.train_source, c.image_size, c.fps, ",".join(c.crop.replace(",", " ").split()))
     if c.fps != films[0].fps: c.fps = films[0].fps  # Sub-URMP has 10 pictures a second, whatever is asked for
     cut = [parts(f) for f in films]
     train = Sequences([p["train"] for p in cut], c.sound(), c.seq_len)
@@ -101,7 +100,7 @@ def training_sets(config: Sound2VideoConfig) -> tuple:  # `Sequences` to train o
     sounds = []
     if c.deploy_seconds:
         n = round(c.deploy_seconds * c.fps)
-        if not c.deploy_audio: sounds = [("validation", validation.sounds[0][:n], seen[0].audio, seen[0].rate)]
+        if not c.deploy_audio: sounds = [("validation", validation.sounds[0][:n], validation.films[0].audio, validation.films[0].rate)]
         for path in c.deploy_audio:
             heard = AudioConverter(path, None, c.sound())
             sounds.append((Path(path).stem, heard.features()[:n], heard.sound[None], 16000))
@@ -137,12 +136,14 @@ def published_main(argv=None):
 
 def use_gpus(gpus: str):
     "Show torch the GPUs that `--gpus` names. Raises SpatialbookError when one process is given several."
-    wanted = [g for g in gpus.replace("cpu", "").split(",") if g]
+    wanted = [g.strip() for g in gpus.replace("cpu", "").split(",") if g.strip()]
+    if not all(g.isdigit() for g in wanted): raise SpatialbookError(f"--gpus {gpus} is refused: it is no number of a GPU", remedy="Give 0, or cpu")
     if "WORLD_SIZE" in os.environ: return  # a launcher has dealt them out
-    if not wanted: os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif not torch.cuda.is_available(): print("no GPU that this torch can use: on the CPU", file=sys.stderr)
+    there = [g for g in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if g] if "CUDA_VISIBLE_DEVICES" in os.environ else None  # of those that may be seen, when somebody said so
+    if there and any(int(g) >= len(there) for g in wanted): raise SpatialbookError(f"--gpus {gpus} is refused: CUDA_VISIBLE_DEVICES shows {len(there)}", remedy="Count from 0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(wanted if there is None else [there[int(g)] for g in wanted if there])  # before torch looks: the first look counts
+    if wanted and not torch.cuda.is_available(): print("no GPU that this torch can use: on the CPU", file=sys.stderr)
     elif len(wanted) > 1: raise SpatialbookError(f"--gpus {gpus} names {len(wanted)} GPUs for one process", remedy=f"Launch one a GPU: accelerate launch --num_processes {len(wanted)} -m spatialbook.sound2video.train; places of the batch are shared out")
-    else: os.environ["CUDA_VISIBLE_DEVICES"] = wanted[0]
 
 # %% ../../nbs/sound2video/09_train.ipynb #513efa28
 #| eval: false

@@ -5,6 +5,4 @@ if [ $# -lt 3 ]; then sed -n 2p "$0" | cut -c3- >&2; exit 2; fi
 here=$(cd "$(dirname "$0")" && pwd)
 source=$1 checkpoints=$2 labels=$3
 shift 3
-for metric in mse psnr ssim; do
-  "${PYTHON:-python}" "$here/eval_models.py" --train_source "$source" --checkpoints "$checkpoints" --labels "$labels" --max_seq_len 1024 --save_plot "$metric" "$@"
-done
+"${PYTHON:-python}" "$here/eval_models.py" --train_source "$source" --checkpoints "$checkpoints" --labels "$labels" --max_seq_len 1024 --save_plot mse,psnr,ssim "$@"
