@@ -42,6 +42,7 @@ COMMANDS = {
     "sound2video train": ("sound2video.train", "main", "train a network that makes a film to a sound"),
     "sound2video deploy": ("sound2video.deploy", "main", "sounds of any length -> films"),
     "sound2video evaluate": ("sound2video.evaluate", "main", "compare with baselines and the truth"),
+    "sound2video equal-time": ("sound2video.equal_time", "main", "two presets after equal time, over seeds"),
     "sound2video demo": ("sound2video.demo", "main", "films of sounds never heard before"),
 }
 
