@@ -110,8 +110,8 @@ def compare(config: EqualTimeConfig) -> dict:
 
 @guarded
 def main(argv=None):
-    "`python -m spatialbook.sound2video.equal_time`"
-    config = parse_config(EqualTimeConfig, argv, "python -m spatialbook.sound2video.equal_time")
+    "`spatialbook sound2video equal-time`"
+    config = parse_config(EqualTimeConfig, argv, "spatialbook sound2video equal-time")
     bench = compare(config)
     for r in bench["runs"]: print(f"{r['row']}: {r['steps']} steps in {r['minutes']:.1f} minutes, chosen at step {r['chosen_step']}" + (f"; beside the preset: {', '.join(f'{k} {v}' for k, v in r['changed'].items())}" if r["changed"] else ""))
     print(f"{bench['windows']} windows of {bench['window_s']:g} s; kvd is {bench['facts']['kvd_is']}\n{bench_table(bench)}")
