@@ -1,3 +1,3 @@
-from spatialbook.ambisonics.evaluate import evaluate_seed
+from spatialbook.ambisonics.seed_evaluate import main
 
-if __name__ == "__main__": evaluate_seed()
+if __name__ == "__main__": main()

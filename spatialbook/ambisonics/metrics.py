@@ -200,6 +200,7 @@ def field_errors(
     "Every metric of one clip but the angle to the drawn source. Raises SpatialbookError when the shapes differ."
     if pred.shape != truth.shape: raise SpatialbookError(f"a prediction of {tuple(pred.shape)} cannot be compared with {tuple(truth.shape)}")
     if not (pred.isfinite().all() and truth.isfinite().all()): return {k: math.nan for k in BETTER if k != "doa_source_deg"}
+    if mask is not None: pred, truth = (x * mask[:, None] for x in (pred, truth))  # what was not recorded is neither right nor wrong
     found = directional(pred, truth, rate, mask) | legacy(pred, truth, rate, mask) | maps(pred, truth, rate)
     found.pop("doa_frames")
     return found | (dict(emd=emd(pred, truth, rate), emd_area=emd(pred, truth, rate, True)) | heard(pred, truth, rate) if slow else {})

@@ -184,7 +184,7 @@ def prepare_one(
     formats: dict,
 ) -> dict:  # what was done
     "One video from data/orig to data/frames."
-    found = {kind: next(iter(sorted(Path(config.orig_dir).glob(f"{name}.{kind}.*"))), None) for kind in ("video", "audio")}
+    found = {kind: next((p for p in sorted(Path(config.orig_dir).glob(f"{name}.{kind}.*")) if p.suffix not in (".part", ".ytdl")), None) for kind in ("video", "audio")}
     if not found["video"]: raise SpatialbookError("not downloaded", remedy="Run download first")
     prep, frames = Path(config.output_prep_dir), Path(config.output_frames_dir) / name
     sound, picture = prep / f"{name}-ambix.m4a", prep / f"{name}-video.mp4"
@@ -209,7 +209,7 @@ def preprocess(
     for folder in (config.output_prep_dir, config.output_frames_dir): Path(folder).mkdir(parents=True, exist_ok=True)
     def one(name):
         try: return done.append(prepare_one(name, config, formats))
-        except SpatialbookError as error: failed.append(dict(id=name, error=str(error)))
+        except (SpatialbookError, OSError) as error: failed.append(dict(id=name, error=str(error)))
     with ThreadPoolExecutor(config.num_workers) as pool:
         for _ in progress(pool.map(one, ids), "preparing videos", total=len(ids)): pass
     with atomic_path(Path(config.output_prep_dir) / "preprocess.jsonl") as path: path.write_text("".join(json.dumps(x) + "\n" for x in sorted(done + failed, key=lambda x: x["id"])))

@@ -85,6 +85,8 @@ IDLE = {  # flags -> (when they can do nothing, why)
     ("encoders", "separation", "num_sep_tracks", "loc_units", "audio_rate", "context", "sample_dur", "fft_window", "legacy"): (lambda c: c.model != "net2018", "it belongs to the published network; add --model net2018"),
     ("kinds", "lambda_attention"): (lambda c: c.model != "ours", "only ours has an attention; leave --model out"),
     ("width", "lambda_spectral", "lambda_waves", "lambda_energy", "lambda_direction"): (lambda c: c.model == "net2018", "the published network is trained with its one loss"),
+    ("weight_decay",): (lambda c: c.model == "net2018", "the published network declares one and never adds it"),
+    ("yaw",): (lambda c: c.data == "embedded", "simulated scenes are turned by --recast, or as a whole by --no-recast"),
     ("lambda_legacy",): (lambda c: c.model != "net2018", "it is the loss of the published network; add --model net2018"),
     ("scenes", "validation", "recast", "flat", "processes"): (lambda c: c.data != "embedded", "it belongs to simulated scenes; a folder brings its own videos"),
     ("subset_fn", "validation_fn"): (lambda c: c.data == "embedded", "it belongs to a folder of videos; give that first"),
@@ -106,6 +108,8 @@ def check_settings(
     if "gpu" in typed: warnings.warn("--gpu: the engine takes the devices that are visible; choose one by CUDA_VISIBLE_DEVICES", stacklevel=2)
     if config.tenths % 2 or not 4 <= config.tenths <= 60 or abs(config.window * 10 - config.tenths) > 1e-6: raise refuse("window", "it must be 0.4 to 6 s, in steps of 0.2")
     if config.model == "net2018" and config.tenths < 12: raise refuse("window", "the published network sees 1.1 s")
+    if config.model == "net2018" and ("audio" not in config.encoders or set(config.encoders) - {"audio", "video", "flow"}): raise refuse("encoders", "give audio, and any of video and flow")
+    if config.model == "net2018" and "flow" in config.encoders and config.data == "embedded": raise refuse("encoders", "simulated scenes have no optical flow; give a folder of videos that has flow/, or leave flow out")
     if config.model == "ours" and config.data == "embedded" and config.kinds < 11: raise refuse("kinds", "there are 11 instruments in the scenes")
     if config.data == "embedded" and min(config.scenes, config.validation) < 1: raise refuse("scenes" if config.scenes < 1 else "validation", "there must be one or more")
     if not 0 <= config.flat <= 1: raise refuse("flat", "it is a part of the items, 0 to 1")

@@ -111,5 +111,9 @@ def open_store(
     root,  # data/frames, or an indexed data/preproc
     subset: str = "",  # list of ids
 ):
-    "The videos of a folder, whichever of the two forms it has."
-    return Store(root, subset) if (Path(root) / "index.jsonl").is_file() else FramesTree(root, subset)
+    "The videos of a folder, whichever of the two forms it has; an index that is missing, or of other videos than are there, is made."
+    root, path = Path(root), Path(root) / "index.jsonl"
+    there = {name for name in (p.name.removesuffix("-ambix.m4a") for p in root.glob("*-ambix.m4a")) if (root / f"{name}-video.mp4").exists()}
+    known = {json.loads(line)["id"] for line in path.read_text(encoding="utf-8").splitlines() if line} if path.is_file() else set()
+    if there and there != known: index(root)
+    return Store(root, subset) if there or known else FramesTree(root, subset)

@@ -57,7 +57,7 @@ def check_leak(
     both = leaks(train, test)
     if both:
         raise SpatialbookError(f"{len(both)} videos of the test list were trained on, e.g. {both[0]}", test if isinstance(test, (str, Path)) else None,
-                               "A model of YT-All is tested with YT-All.test lists, never with those of YT-Clean or YT-Music")
+                               "Give the test list of the same split; a model of YT-All is tested with YT-All.test lists, never with those of YT-Clean or YT-Music")
 
 # %% ../../nbs/ambisonics/00b_tree.ipynb #5c1073ff
 MASKS = dict(WXYZ=(True, True, True, True), WXY=(True, True, False, True))  # in our order: W, Y, Z, X
