@@ -34,6 +34,7 @@ def oracle_field(
     truth: Tensor,  # AmbiX `(B, 4, n)`
     rate: int,  # 24000 or 48000 Hz
     bands: bool = False,  # a direction for each band; False = one for the whole spectrum
+    diffuse: bool = False,  # in each band also how much of it has that direction: the least-squares gains from W to Y, Z, X
     smooth: int = 5,  # frames of 12.5 ms over which the intensity is averaged, odd
 ) -> Tensor:  # AmbiX `(B, 4, n)`
     "W as a plane wave from the direction of the true intensity."
@@ -41,7 +42,8 @@ def oracle_field(
     n = truth.shape[-1]
     spec = stft(truth, n_fft, hop, n_fft)
     flow = intensity(spec[:, 1:], spec[:, 0], rate)  # (B, 3, bands, t)
-    flow = F.avg_pool2d(flow if bands else flow.sum(2, keepdim=True).expand_as(flow), (1, smooth), 1, (0, smooth // 2), count_include_pad=False)
-    gains = F.normalize(flow, dim=1, eps=1e-20)
+    average = lambda x: F.avg_pool2d(x, (1, smooth), 1, (0, smooth // 2), count_include_pad=False)
+    flow = average(flow if bands or diffuse else flow.sum(2, keepdim=True).expand_as(flow))
+    gains = flow / average(intensity(spec[:, :1], spec[:, 0], rate)).clamp_min(1e-20) if diffuse else F.normalize(flow, dim=1, eps=1e-20)
     yzx = (band_weights(rate).to(gains) @ gains) * spec[:, :1]
     return torch.cat([truth[:, :1], istft(yzx, spec.shape[-1] * hop, n_fft, hop, n_fft)[..., :n]], 1)

@@ -78,7 +78,8 @@ def systems(
     for name, net in dict(audio_only=audio_only, net2018=net2018).items():
         if net is not None: rows[name] = lambda i, o, net=net: ask(net, i["foa"], i["frames"], i.get("native"))
     rows["shuffled_video"] = lambda i, o: ask(ours, i["foa"], o["frames"][torch.arange(len(i["frames"])) % len(o["frames"])])
-    return rows | dict(oracle=lambda i, o: oracle_field(i["foa"][None], RATE)[0], oracle_band=lambda i, o: oracle_field(i["foa"][None], RATE, True)[0])
+    return rows | dict(oracle=lambda i, o: oracle_field(i["foa"][None], RATE)[0], oracle_band=lambda i, o: oracle_field(i["foa"][None], RATE, True)[0],
+                   oracle_gain=lambda i, o: oracle_field(i["foa"][None], RATE, diffuse=True)[0])
 
 
 _WORK = {}  # what the processes share; a fork is cheaper than sending networks about
