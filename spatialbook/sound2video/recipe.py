@@ -16,6 +16,7 @@ from ..recipe import Recipe
 from .discriminators import Critic
 from .generator import Generator, detached
 from .losses import Augmentation, critic_loss, forger_loss, gradient_penalty, shuffled, total_variation, zero_centred
+from .metrics import ssim
 from .sequences import Sequences, lanes
 from .settings import Sound2VideoConfig
 
@@ -118,8 +119,8 @@ def pick(video: Tensor, at: Tensor) -> Tensor:  # `(B, C, T, ...)`, `(B,)` -> `(
 Sound2VideoRecipe.judge = judge
 
 # %% ../../nbs/sound2video/08b_recipe.ipynb #f0dcc134
-def fool(self: Sound2VideoRecipe, real: Tensor, fake: Tensor, sound: Tensor, at: Tensor, see) -> dict:
-    "What the generator wants to be small."
+def fool(self: Sound2VideoRecipe, real: Tensor, fake: Tensor, sound: Tensor, at: Tensor, see, logged: bool = False) -> dict:
+    "What the generator wants to be small; for the log how like the pictures are."
     c, out, total = self.config, {}, 0
     heard = sound if c.d_sound else None
     self.critics.requires_grad_(False)
@@ -137,6 +138,7 @@ def fool(self: Sound2VideoRecipe, real: Tensor, fake: Tensor, sound: Tensor, at:
     if c.lambda_tv: out["Gv_TV"] = c.lambda_tv * total_variation(fake)
     total = total + sum(v for k, v in out.items() if k.startswith("Gv_"))
     mse = (fake.detach() - real).square().mean() / 4
+    if logged: out["SSIM"] = torch.stack([ssim(f, r).mean() for f, r in zip(fake.detach().float(), real)]).mean()
     return dict(loss=total, **out, MSE=mse, PSNR=-10 * torch.log10(mse + 1e-10))
 
 
@@ -157,7 +159,7 @@ def update(self: Sound2VideoRecipe, batch, engine) -> dict:
         return self.judge(real, fake.detach(), *rest, engine.step % c.lazy == 0)
 
     losses = engine.minimize(critics, batch, "critics") if len(self.critics) else {}
-    return losses | engine.minimize(lambda part: self.fool(*(made.pop(0) if made else make(part))), batch, "generator")
+    return losses | engine.minimize(lambda part: self.fool(*(made.pop(0) if made else make(part)), logged=engine.step % c.log_every == 0), batch, "generator")
 
 
 Sound2VideoRecipe.fool, Sound2VideoRecipe.update = fool, update
