@@ -66,7 +66,7 @@ def demonstrate(model, config: DemoConfig, film: Clip = None) -> str:  # what wa
         found = [av_sync(video_of(f), source.audio, source.rate, model.fps) for f in (made, source.frames[:n])]
         middle = lambda rows, key: np.nanmedian(v) if not np.isnan(v := [abs(r[key]) for r in rows]).all() else float("nan")
         text = f"{name}: {n} pictures, {middle(found[0], 'lag_ms'):.0f} ms out of step (the true film {middle(found[1], 'lag_ms'):.0f} ms)"
-        if name == "unseen" and len(at) > 2: text += f"; where it lights up follows the pitch with r = {place_score(made, at, x):.2f}"
+        if name == "unseen" and len(at) > 2: text += f"; where it lights up and where it should correlate with r = {place_score(made, at, x):.2f} over {len(at)} strokes"
         said.append(text)
         parts_of_page += [f"<h2>{html.escape(text)}</h2>", film_html(pair, model.fps, source.audio, source.rate, "left the truth, right what was made of its sound", 4), _picture(contact_sheet(dict(truth=source.frames[:n], ours=made), model.fps), f"pictures of {name}")]
         if name == "unseen" and len(at) > 2: parts_of_page.append(_picture(place_figure(dict(truth=source.frames[:n], ours=made), at, pitch, x), "place against pitch"))
