@@ -32,7 +32,7 @@ from ..audio import resample
 from ..checkpoints import load_trained
 from ..core import SpatialbookError, guarded, parse_config, shipped
 from ..scenes.cache import in_processes
-from ..scorecard import Scorecard, audit
+from ..scorecard import Scorecard, against, audit, difference_line
 from ..space import rotate_foa, unit_vector
 
 # %% ../../nbs/ambisonics/07_evaluate.ipynb #88d8fe8e
@@ -222,7 +222,7 @@ def evaluate(
     if stored: card.add("net2018", [{k: v for k, v in c.items() if k == "name" or k in results["ours"][0]} for c in stored], stored=True)
     card.save(config.out)
     told = traits(models[0], items)
-    told["targets"] = targets(card, told)
+    told |= dict(targets=targets(card, told), paired={other: against(card, "ours", other) for other in card.rows if other in ("mono", "audio_only", "net2018")})
     write = lambda name, content: (Path(config.out) / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     write("facts.json", told)
     if models[2] is not None and config.data == "embedded":
@@ -268,7 +268,8 @@ def main(argv=None):
     card, told = evaluate(items, models, config)
     print(f"\n{config.data}, {config.split}: {card.n} clips\n{card.table().T.to_string()}\n")
     for remark in audit(card): print(remark)
-    print("\n".join(f"{k}: {round(v, 2)}" for k, v in told.items() if k != "targets"))
+    print("\n".join(f"{k}: {round(v, 2)}" for k, v in told.items() if k not in ("targets", "paired")))
+    for other, found in told["paired"].items(): print(difference_line("ours", other, {m: found[m] for m in ("doa_deg", "stft", "emd") if m in found}))
     print("\n".join(f"{'yes' if met else 'NO '}  {goal}" for goal, met in told["targets"].items()))
     card.figure(["doa_deg", "energy_db", "stft", "emd"] if config.metrics == "all" else ["doa_deg", "energy_db", "stft", "env"]).savefig(Path(config.out) / "scorecard.png", dpi=110)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FAST', 'SLOW', 'OWN', 'PAIRS', 'LIMITS', 'WAYS', 'magnitudes', 'griffin_lim', 'periodicity', 'periodicity_error',
            'complex_coherence_error', 'oracle', 'systems', 'chosen', 'measure', 'Middles', 'EvaluateConfig', 'evaluate',
-           'per_ear_vocoder', 'against', 'facts', 'told', 'minutes_of', 'main']
+           'per_ear_vocoder', 'facts', 'told', 'minutes_of', 'main']
 
 # %% ../../nbs/vocoder/07_evaluate.ipynb #50421b3e
 import json
@@ -24,7 +24,7 @@ from ..checkpoints import load_trained
 from ..core import SpatialbookError, atomic_path, guarded, parse_config, shipped, torch_generator
 from ..scenes.cache import in_processes
 from ..scenes.stage import GENERATOR_VERSION, StageConfig, scenes
-from ..scorecard import Scorecard, bootstrap_interval
+from ..scorecard import Scorecard, against, difference_line
 from .data import Sound, SoundFolder
 from .head import StereoHead, gains, load_head, turned
 from .windows import FRAMES, band_ratio, cut, phase_of_ratio
@@ -220,19 +220,6 @@ def per_ear_vocoder(
     return load_per_ear(path) if path else None
 
 
-def against(
-    card: Scorecard,  # with its clips
-    one: str, other: str,  # rows
-) -> dict:  # metric -> (mean, lo, hi) of `one` - `other`, paired by clip
-    "How much one row differs from another, beyond doubt where 0 lies outside lo..hi."
-    found = {}
-    for metric in card.better:
-        a, b = (card.measured[row].values(metric) for row in (one, other))
-        difference = (a - b)[(a == a) & (b == b)]
-        if len(difference): found[metric] = (float(difference.mean()), *(float(v) for v in bootstrap_interval(difference)))
-    return found
-
-
 def facts(
     card: Scorecard,  # with its clips
     most: int = 3,  # clips furthest off that are named
@@ -282,7 +269,7 @@ def main(argv=None):
         print(f"\n{config.data}, {config.split}, {tier}: {card.n} clips\n{card.table().T.to_string()}")
         print("", *told(said, minutes), sep="\n")
         for one, other in (pair for pair in PAIRS if set(pair) <= set(card.rows)):
-            print(f"\n{one} - {other}, paired:", ", ".join(f"{m} {mean:+.3g} [{lo:+.3g}, {hi:+.3g}]" for m, (mean, lo, hi) in against(card, one, other).items()))
+            print("\n" + difference_line(one, other, against(card, one, other)))
         card.figure(["itd_us", "ild_db", "ipd", "coherence", "mrstft"]).savefig(out / "scorecard.png", dpi=110)
 
 # %% ../../nbs/vocoder/07_evaluate.ipynb #37f63116
