@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core import seed_of
 from ..recipe import Recipe
 from .discriminators import Critic
-from .generator import Generator, detached
+from .generator import Generator, chosen, detached
 from .losses import Augmentation, critic_loss, forger_loss, gradient_penalty, shuffled, total_variation, zero_centred
 from .metrics import ssim
 from .sequences import Sequences, lanes
@@ -65,15 +65,15 @@ class Sound2VideoRecipe(Recipe):
 def _numbers(config): return math.prod(config.sound().shape)  # of one picture's sound
 
 # %% ../../nbs/sound2video/08b_recipe.ipynb #0e7bfca7
-def forge(self: Sound2VideoRecipe, part: dict, k: int) -> tuple:  # part k of the batch -> films `(B, 3, T, S, S)`
-    "Films to the sounds of a part, going on with its memory."
+def forge(self: Sound2VideoRecipe, part: dict, k: int, at: Tensor = None) -> Tensor:  # part k of the batch -> films `(B, 3, T, S, S)`
+    "Films to the sounds of a part, going on with its memory; of the moments `at` alone, where they are given."
     known = self.memory.get(k)
     state, fresh = None, None
     if known and len(known["next"]) == len(part["start"]):
         place = part["sound"].device
         fresh = known["next"].to(place) != part["start"]
         state = forget(_to(known["state"], place), fresh)
-    video, state = self.generator(part["sound"], state)
+    video, state = self.generator(part["sound"], state, at)
     self.memory[k] = dict(state=detached(state), next=part["start"] + part["sound"].shape[1])
     return video
 
@@ -131,6 +131,7 @@ def fool(self: Sound2VideoRecipe, real: Tensor, fake: Tensor, sound: Tensor, at:
         total = total + c.lambda_gan * out[f"G{name}"]
     self.critics.requires_grad_(True)
     if c.lambda_L1: out["Gv_L1"] = c.lambda_L1 * (fake - real).abs().mean()
+    if c.lambda_L2: out["Gv_L2"] = c.lambda_L2 * (fake - real).square().mean()
     if c.lambda_pl:
         a, b = (v.transpose(1, 2).flatten(0, 1) for v in (fake, real))
         some = slice(None) if c.pl_share == 1 else torch.randperm(len(a), device=a.device)[:max(1, round(c.pl_share * len(a)))]
@@ -147,11 +148,14 @@ def update(self: Sound2VideoRecipe, batch, engine) -> dict:
     c, made, turn = self.config, [], iter(range(self.config.accumulate))
 
     def make(part):
-        k = next(turn)
-        real, fake = part["video"], self.forge(part, str(k))
+        real, sound, few = part["video"], part["sound"], None
+        if c.painted:
+            few = torch.rand(sound.shape[:2], device=sound.device).argsort(1)[:, :c.painted]
+            real, sound = chosen(real.transpose(1, 2), few).transpose(1, 2), chosen(sound, few)
+        fake = self.forge(part, str(next(turn)), few)
         at = torch.randint(real.shape[2], (len(real),), device=real.device)
         see = Augmentation(len(real), c.image_size, c.augment, real.device) if c.augment else lambda x: x
-        return real, fake, part["sound"], at, see
+        return real, fake, sound, at, see
 
     def critics(part):
         made.append(make(part))  # made once: the critics look at it without its graph

@@ -57,6 +57,8 @@ class Sound2VideoConfig(TrainConfig):
     lambda_L1: float = 0.0  # weight of the mean difference of pixels
     lambda_pl: float = 10.0  # weight of the perceptual difference
     lambda_tv: float = 0.0  # weight of the total variation
+    lambda_L2: float = 0.0  # weight of the mean squared difference of pixels
+    painted: int = 0  # pictures of a sequence that a step paints and compares, drawn anew each time; 0 = all
     preset: str = ""  # lam2023 (the published system at 64 pixels) or ours; other flags override it
     feat_norm: str = "fixed"  # decibels from full scale with level and onset (fixed), or from the loudest of each chunk as published (chunk)
     causal: bool = False  # hear nothing that comes after a picture, for live use
@@ -112,9 +114,9 @@ class Sound2VideoConfig(TrainConfig):
 # %% ../../nbs/sound2video/08_settings.ipynb #698c9415
 PRESETS = {
     "lam2023": dict(image_size=64, seq_len=8, feat_norm="chunk", log_every=20, save_every=100, eval_every=50),
-    "ours": dict(image_size=64, seq_len=16, batch_size=4, past=0.5, future=0.6, listen=192, sound_route="rnngen", e_motion=0, motion_layers=3, base=512, most=160, norms="group", noise="none", start="draw", backdrop=True, head="fine",
-                 gentle=True, loss_type="rpgan", d_base=192, d_most=96, d_norms="none", d_sound=True, video_critic=False, permuted=0.25, mismatched=0.5, lambda_gan=0.03, gp=2.0, augment=0.5, lambda_L1=10.0, lambda_pl=0.3, pl_share=0.25, lr_g=1e-3, lr_d=3e-4,
-                 beta1=0.5, ema=0.995, grad_clip=5.0, schedule="cosine", warmup=20, log_every=20, save_every=200, eval_every=100),
+    "ours": dict(image_size=64, seq_len=32, batch_size=8, painted=2, past=0.5, future=0.6, listen=192, sound_route="rnngen", e_motion=0, motion_layers=3, base=256, most=160, norms="group", noise="none", start="draw", backdrop=True, head="fine",
+                 gentle=True, image_critic=False, video_critic=False, loss_type="rpgan", d_base=192, d_most=96, d_norms="none", d_sound=True, mismatched=0.5, lambda_gan=0.2, gp=0.03, augment=0.5, lambda_L2=100.0, lambda_pl=0.1, pl_share=0.25, lr_g=1e-3,
+                 lr_d=3e-4, beta1=0.5, ema=0.995, grad_clip=5.0, schedule="cosine", warmup=20, log_every=50, save_every=500, eval_every=500),
 }
 MODEL_FLAGS = tuple(f.name for f in fields(GeneratorConfig) if f.name != "sound") + tuple(f.name for f in fields(SoundSettings)) + ("crop",)  # what a checkpoint fixes
 MOTION = {"accumulative": "feedback", "acc": "feedback"}  # other names that were published
@@ -137,9 +139,11 @@ def check_settings(config: Sound2VideoConfig):
     halvings(c.seq_len, 1)
     check_flags(c, choices=dict(preset=("", *PRESETS), d_arch=("basic", "skip", "residual"), d_norms=("batch", "group", "none"), loss_type=LOSSES, feat_type=("mel", "lms", "mfcc")))
     together = c.batch_size // max(1, c.accumulate * int(os.environ.get("WORLD_SIZE", 1)))  # films that can lend each other their sound
-    if c.mismatched and not (c.d_sound and together > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size), in each part and process")
-    if not (c.image_critic or c.video_critic) and not (c.lambda_L1 or c.lambda_pl): raise refuse("lambda_L1", "without critics and without L1 or perceptual loss nothing would be learnt")
-    if min(c.lambda_L1, c.lambda_pl, c.lambda_tv, c.lambda_gan, c.gp, c.permuted, c.mismatched) < 0: raise SpatialbookError("weights of losses cannot be negative")
+    if c.mismatched and (c.image_critic or c.video_critic) and not (c.d_sound and together > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size), in each part and process")
+    if not (c.image_critic or c.video_critic) and not (c.lambda_L1 or c.lambda_L2 or c.lambda_pl): raise refuse("lambda_L1", "without critics and without L1, L2 or perceptual loss nothing would be learnt")
+    if not 0 <= c.painted <= c.seq_len: raise refuse("painted", f"a sequence has {c.seq_len} pictures (--seq_len)")
+    if c.painted and (c.video_critic or not c.generator().apart): raise refuse("painted", "pictures can be left out with --no-video_critic, --g_type 2d and without --vid_pred")
+    if min(c.lambda_L1, c.lambda_L2, c.lambda_pl, c.lambda_tv, c.lambda_gan, c.gp, c.permuted, c.mismatched) < 0: raise SpatialbookError("weights of losses cannot be negative")
     if min(c.lr_g, c.lr_d) <= 0: raise refuse("lr_g" if c.lr_g <= 0 else "lr_d", "it must be above 0")
     if c.lazy < 1 or c.batch_size < 1 or c.validation < 1: raise SpatialbookError("--lazy, --batch_size and --validation must be 1 or more")
     if not (0 <= c.augment <= 1 and 0 < c.pl_share <= 1): raise SpatialbookError("--augment and --pl_share are parts, 0 to 1")

@@ -25,7 +25,7 @@ from ..training import Trainer
 from ..video import write_video
 
 # %% ../../nbs/sound2video/09_train.ipynb #e0cb91ff
-TAGS = {"Loss/Total": ("Gi", "Gv", "Di", "Dv"), "Loss/Penalty": ("Di_gp", "Dv_gp"), "Loss/L1": ("Gv_L1",), "Loss/Perceptual": ("Gv_pl",), "Loss/TV": ("Gv_TV",), "Metrics/MSE": ("MSE",), "Metrics/PSNR": ("PSNR",), "Metrics/SSIM": ("SSIM",)}
+TAGS = {"Loss/Total": ("Gi", "Gv", "Di", "Dv"), "Loss/Penalty": ("Di_gp", "Dv_gp"), "Loss/L1": ("Gv_L1",), "Loss/Perceptual": ("Gv_pl",), "Loss/TV": ("Gv_TV",), "Loss/L2": ("Gv_L2",), "Metrics/MSE": ("MSE",), "Metrics/PSNR": ("PSNR",), "Metrics/SSIM": ("SSIM",)}
 
 
 def log_line(row: dict) -> str:
