@@ -94,7 +94,7 @@ def training_sets(config: Sound2VideoConfig) -> tuple:  # `Sequences` to train o
     cut = [parts(f) for f in films]
     train = Sequences([p["train"] for p in cut], c.sound(), c.seq_len)
     seen = [p["val"] for p in cut]
-    longest = min(max(len(f.frames) for f in seen), max(c.seq_len, 32)) // 2 * 2
+    longest = min(max(len(f.frames) for f in seen), 3 * max(c.seq_len, 32)) // 2 * 2  # the last third is judged
     validation = Sequences(seen, c.sound(), longest)
     validation.stride = max(1, (validation.pictures - longest) // max(1, c.validation - 1))
     sounds = []
