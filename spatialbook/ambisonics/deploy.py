@@ -115,7 +115,9 @@ def predict(
     seconds = stop - config.deploy_start
     if seconds <= 0: raise SpatialbookError(f"--deploy_start {config.deploy_start:g} lies behind the end at {min(source.seconds, longest):.1f} s", source.path, "Begin earlier")
     model = model.at(48000) if hasattr(model, "at") else model
-    device = f"cuda:{config.gpu}" if torch.cuda.is_available() and hasattr(model, "to") else "cpu"
+    there = torch.cuda.device_count() if hasattr(model, "to") else 0
+    if there and not 0 <= config.gpu < there: raise SpatialbookError(f"--gpu {config.gpu} is refused: there are {there}", remedy="Count from 0")
+    device = f"cuda:{config.gpu}" if there else "cpu"
     if device != "cpu": model = model.to(device)
     n, (height, width) = round(seconds * model.rate), getattr(model, "size", (112, 224))
     times = [config.deploy_start + 0.05 + i / model.fps for i in range(math.ceil(seconds * model.fps))]

@@ -135,6 +135,13 @@ def _replace(box: Box, new: list, drop):
     box.children = [c for c in box.children if c.name and not drop(c)] + new + tail
 
 
+def _index(source, start: int, stop: int) -> Box:  # `moov`, whose size may take 32 or 64 bits
+    source.seek(start)
+    wide = 16 if struct.unpack(">I", source.read(4))[0] == 1 else 8
+    source.seek(start + wide)
+    return parse(b"moov", source.read(stop - start - wide))
+
+
 def _shift(moov: Box, start: int, by: int, path):
     "Add the growth to every chunk's place behind `start`."
     for trak in moov.all(b"trak"):
@@ -161,10 +168,7 @@ def inject(
         boxes = top_boxes(source, path)
         if any(n == b"moof" for n, _, _ in boxes): raise SpatialbookError("a film in fragments (moof) cannot be labelled", path, "Write it as one file, without fragmentation")
         start, stop = next((a, b) for n, a, b in boxes if n == b"moov")
-        source.seek(start)
-        wide = 16 if struct.unpack(">I", source.read(4))[0] == 1 else 8
-        source.seek(start + wide)
-        moov = parse(b"moov", source.read(stop - start - wide))
+        moov = _index(source, start, stop)
         tracks = with_entries(moov, path)
         if not any(k == b"vide" for k, _, _ in tracks): raise SpatialbookError("there is no picture in this file", path, FOREIGN)
         if ambisonic and not any(k == b"soun" and struct.unpack(">H", e.head[16:18])[0] == 4 for k, _, e in tracks):
@@ -200,9 +204,7 @@ def read_sphere(
     path, found = Path(path), Sphere()
     if not path.is_file(): raise SpatialbookError("no such file", path, "Check the path")
     with open(path, "rb") as source:
-        start, stop = next((a, b) for n, a, b in top_boxes(source, path) if n == b"moov")
-        source.seek(start + 8)
-        moov = parse(b"moov", source.read(stop - start - 8))
+        moov = _index(source, *next((a, b) for n, a, b in top_boxes(source, path) if n == b"moov"))
     for kind, trak, entry in with_entries(moov, path):
         if kind == b"vide":
             mode, ball = entry.get(b"st3d"), entry.get(b"sv3d", b"proj")
