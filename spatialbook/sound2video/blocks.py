@@ -70,7 +70,12 @@ class Source:
         frames: int = 1,  # T
     ):
         self.frames, self.count = frames, 0
-        self.keys = None if seeds is None else list(zip(seeds.tolist(), begin.tolist()))
+        self.keys = None if seeds is None else [(seed, list(range(first, first + frames))) for seed, first in zip(seeds.tolist(), begin.tolist())]
+
+    def choose(self, at: Tensor):  # `(B, K)`, 0 to T - 1
+        "From here on only these frames are asked for."
+        self.frames = at.shape[1]
+        if self.keys is not None: self.keys = [(seed, [frames[t] for t in row]) for (seed, frames), row in zip(self.keys, at.tolist())]
 
     def draw(self,
         shape: tuple,  # of one frame
@@ -84,7 +89,7 @@ class Source:
         make = torch.rand if uniform else torch.randn
         if self.keys is None: return make(batch, 1 if still else self.frames, *shape, device=like.device, dtype=like.dtype).expand(batch, self.frames, *shape)
         one = lambda seed, frame: make(shape, generator=torch.Generator().manual_seed((seed * 1_000_003 + frame) * 1009 + self.count))
-        rows = [[one(seed, -1)] * self.frames if still else [one(seed, begin + t) for t in range(self.frames)] for seed, begin in self.keys]
+        rows = [[one(seed, -1)] * self.frames if still else [one(seed, frame) for frame in frames] for seed, frames in self.keys]
         return torch.stack([torch.stack(row) for row in rows]).to(like)
 
 

@@ -123,7 +123,6 @@ class Generator(nn.Module):
 
     def forward(self, sound: Tensor, state: dict = None, at: Tensor = None) -> tuple:
         c, (batch, frames) = self.config, sound.shape[:2]
-        if at is not None and not c.apart: raise SpatialbookError("this generator paints no picture without the one before", remedy="Leave pictures out with --g_type 2d and without --vid_pred")
         if tuple(sound.shape[2:]) != tuple(c.sound): raise SpatialbookError(f"this generator hears {tuple(c.sound)} numbers a picture, and was given {tuple(sound.shape[2:])}", remedy="Make the features with the settings of the checkpoint")
         state = self.begin(batch) if state is None else state
         after = state["frame"] + frames
@@ -132,7 +131,9 @@ class Generator(nn.Module):
         heard = self.ear((sound - self.centre) / self.spread if c.listen else sound)
         e = source.draw((c.e_motion,), heard, batch, c.noise == "still", uniform=True)
         moved, motion = self.motion(torch.cat([e, heard], 2) if c.sound_route != "gen" else e, state["motion"])
-        if at is not None: moved, heard, frames, source.frames = chosen(moved, at), chosen(heard, at), at.shape[1], at.shape[1]
+        if at is not None and c.apart:
+            moved, heard, frames = chosen(moved, at), chosen(heard, at), at.shape[1]
+            source.choose(at)
         parts = [moved] + [heard] * (c.sound_route != "rnn")
         if c.z_content: parts.append(source.draw((c.z_content,), heard, batch, c.noise == "still", uniform=True))
         z, f = torch.cat(parts, 2).flatten(0, 1), heard.flatten(0, 1)
@@ -149,6 +150,7 @@ class Generator(nn.Module):
         if c.g_arch != "skip": rgb = self.paint[0](x)
         if c.head == "fine": rgb = F.pixel_shuffle(rgb, 2)
         video = torch.tanh(rgb if self.backdrop is None else rgb + self.backdrop).unflatten(0, (batch, frames)).transpose(1, 2)
+        if at is not None and not c.apart: video = chosen(video.transpose(1, 2), at).transpose(1, 2)
         return video, dict(motion=motion, flows=flows, carry=carry.new or None, frame=after, seed=state["seed"])
 
     @torch.no_grad()

@@ -113,7 +113,7 @@ def judge(self: Sound2VideoRecipe, real: Tensor, fake: Tensor, sound: Tensor, at
 
 def pick(video: Tensor, at: Tensor) -> Tensor:  # `(B, C, T, ...)`, `(B,)` -> `(B, C, ...)`
     "One picture of each film."
-    return video[torch.arange(len(video), device=video.device), :, at]
+    return chosen(video.transpose(1, 2), at[:, None])[:, 0]
 
 
 Sound2VideoRecipe.judge = judge
@@ -171,10 +171,10 @@ Sound2VideoRecipe.fool, Sound2VideoRecipe.update = fool, update
 # %% ../../nbs/sound2video/08b_recipe.ipynb #fdc557f9
 def validation_step(self: Sound2VideoRecipe, batch) -> dict:
     "How far the averaged generator's pictures are from the true ones, one number a clip."
-    last = torch.arange(batch["video"].shape[2], device=batch["video"].device)[-max(1, batch["video"].shape[2] // 3):]
-    real = batch["video"][:, :, last]
-    if self.generator.config.apart: fake, _ = self.generator(batch["sound"], None, last.expand(len(real), -1))
-    else: fake = self.generator(batch["sound"])[0][:, :, last]
+    sound, frames = batch["sound"], batch["sound"].shape[1]
+    judged = max(1, frames // 3)
+    real = batch["video"][:, :, -judged:]
+    fake, _ = self.generator(sound, None, torch.arange(frames - judged, frames, device=sound.device).expand(len(sound), -1))
     few = lambda v: v[:, :, ::4].transpose(1, 2).flatten(0, 1)
     mse = (fake - real).square().mean((1, 2, 3, 4)) / 4
     out = dict(L1=(fake - real).abs().mean((1, 2, 3, 4)), MSE=mse, PSNR=-10 * torch.log10(mse + 1e-10))

@@ -139,8 +139,9 @@ def check_settings(config: Sound2VideoConfig):
     halvings(c.seq_len, 1)
     check_flags(c, choices=dict(preset=("", *PRESETS), d_arch=("basic", "skip", "residual"), d_norms=("batch", "group", "none"), loss_type=LOSSES, feat_type=("mel", "lms", "mfcc")))
     together = c.batch_size // max(1, c.accumulate * int(os.environ.get("WORLD_SIZE", 1)))  # films that can lend each other their sound
-    if c.mismatched and (c.image_critic or c.video_critic) and not (c.d_sound and together > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size), in each part and process")
-    if not (c.image_critic or c.video_critic) and not (c.lambda_L1 or c.lambda_L2 or c.lambda_pl): raise refuse("lambda_L1", "without critics and without L1, L2 or perceptual loss nothing would be learnt")
+    critics = c.image_critic or c.video_critic
+    if c.mismatched and critics and not (c.d_sound and together > 1): raise refuse("mismatched", "it needs critics that hear (--d_sound) and two films or more at once (--batch_size), in each part and process")
+    if not critics and not (c.lambda_L1 or c.lambda_L2 or c.lambda_pl): raise refuse("lambda_L1", "without critics and without L1, L2 or perceptual loss nothing would be learnt")
     if not 0 <= c.painted <= c.seq_len: raise refuse("painted", f"a sequence has {c.seq_len} pictures (--seq_len)")
     if c.painted and (c.video_critic or not c.generator().apart): raise refuse("painted", "pictures can be left out with --no-video_critic, --g_type 2d and without --vid_pred")
     if min(c.lambda_L1, c.lambda_L2, c.lambda_pl, c.lambda_tv, c.lambda_gan, c.gp, c.permuted, c.mismatched) < 0: raise SpatialbookError("weights of losses cannot be negative")
